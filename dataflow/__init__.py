@@ -1,0 +1,1 @@
+"""How it is arranged: the accelerator, training products, mappings, the offline schedule."""

@@ -1,0 +1,1 @@
+"""What it costs: timing, memory, energy, functional model, timeline, reports."""

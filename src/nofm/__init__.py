@@ -1,0 +1,1 @@
+"""NofM: co-design of N:M sparse training accelerators."""

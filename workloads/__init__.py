@@ -1,0 +1,1 @@
+"""What is computed: layers, traces, capture from torch, networks, foreign formats."""
