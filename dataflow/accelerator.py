@@ -1,0 +1,401 @@
+"""The one description of the machine: simulator, RTL generator and golden model all take it.
+
+An `Accelerator` is read from TOML, validated and immutable. `hardware_record` flattens it to the
+integers that compiled code works on; nothing else carries machine constants.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from fractions import Fraction
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from nofm.dataflow.formats import BITS, FormatName
+from nofm.kernels.errors import InputError, unknown
+from nofm.kernels.pattern import Pattern
+
+DataflowName = Literal["ws", "os"]
+DATAFLOWS: tuple[DataflowName, ...] = ("ws", "os")
+"""Weight stationary and output stationary; a dataflow's number in compiled code is its index."""
+
+Count = Annotated[int, Field(ge=1, le=4096, strict=True)]
+Cycles = Annotated[int, Field(ge=1, le=64, strict=True)]
+Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Array(_Table):
+    """The systolic array, STCE, of `rows` x `columns` USPEs.
+
+    Attributes:
+        interleave: independent outputs that one USPE can work on in turn; at least
+            `adder_cycles` of them sustain one multiply-accumulate a cycle.
+        multiplier_cycles, adder_cycles: pipeline depth of a USPE's multiplier and adder.
+        accumulator_cycles: from a sum leaving the array to its being readable in the
+            accumulation buffer.
+        group_port_elements: activations that the buffer hands to each array row a cycle; an
+            N:M group of M of them takes ceil(M / group_port_elements) cycles.
+        weight_registers: kept values that a USPE holds in each of its two weight banks; bounds N
+            in WS and the group of a dense product.
+        patterns: the N:M patterns that index select supports; dense products always work.
+        dataflows: the interconnects that exist.
+    """
+
+    rows: Count
+    columns: Count
+    interleave: Cycles
+    multiplier_cycles: Cycles
+    adder_cycles: Cycles
+    accumulator_cycles: Cycles
+    group_port_elements: Count
+    weight_registers: Count
+    patterns: tuple[Pattern, ...]
+    dataflows: tuple[DataflowName, ...]
+
+    @field_validator("patterns", mode="before")
+    @classmethod
+    def _parse_patterns(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"patterns must be a list such as ['2:4', '2:8'], not {value!r}")
+        patterns = tuple(Pattern.parse(text) for text in value)
+        if dense := [str(p) for p in patterns if p.dense]:
+            raise ValueError(f"patterns lists sparse patterns only, not {dense[0]}")
+        return tuple(dict.fromkeys(patterns))
+
+    @field_validator("dataflows")
+    @classmethod
+    def _check_dataflows(cls, value: tuple[DataflowName, ...]) -> tuple[DataflowName, ...]:
+        if not value:
+            raise ValueError("dataflows must name at least one of ws and os")
+        return tuple(name for name in DATAFLOWS if name in value)
+
+    @model_validator(mode="after")
+    def _check_registers(self) -> Array:
+        for pattern in self.patterns:
+            if pattern.n > self.weight_registers:
+                raise ValueError(
+                    f"weight_registers must be at least N of every pattern, but {pattern} needs "
+                    f"{pattern.n} and there are {self.weight_registers}"
+                )
+        return self
+
+
+class Formats(_Table):
+    """Number formats: of operands, of accumulation, and of the optimizer's master weights."""
+
+    operand: FormatName = "fp16"
+    accumulator: FormatName = "fp32"
+    master: FormatName = "fp32"
+
+
+class Engine(_Table):
+    """A vector engine that takes `lanes` elements a cycle once its pipeline of `latency_cycles`
+    is full."""
+
+    lanes: Count
+    latency_cycles: Annotated[int, Field(ge=0, le=1024, strict=True)]
+
+
+class Vector(Engine):
+    """The engine of element-wise work; kinds in `fused` ride along with a neighbouring product
+    and cost nothing of their own."""
+
+    fused: tuple[str, ...] = ()
+
+
+class Buffers(_Table):
+    """On-chip buffers. Each holds two banks, so that one is filled while the other is used."""
+
+    activation_kib: Annotated[int, Field(ge=1, le=1 << 20, strict=True)]
+    weight_kib: Annotated[int, Field(ge=1, le=1 << 20, strict=True)]
+    output_kib: Annotated[int, Field(ge=1, le=1 << 20, strict=True)]
+
+
+class Dram(_Table):
+    """Off-chip memory: peak bandwidth, latency of a first byte, and the burst that every
+    contiguous run is rounded up to."""
+
+    bandwidth_gbps: Annotated[float, Field(gt=0, le=1e5, allow_inf_nan=False)]
+    latency_ns: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+    burst_bytes: Annotated[int, Field(ge=1, le=1 << 16, strict=True)]
+
+
+class Energy(_Table):
+    """Energy by event, in pJ, and the power that is drawn whatever happens, in W."""
+
+    multiply_accumulate_pj: NotNegative
+    select_pj: NotNegative
+    buffer_pj_per_byte: NotNegative
+    dram_pj_per_byte: NotNegative
+    update_pj: NotNegative
+    compare_pj: NotNegative
+    static_w: NotNegative
+
+
+class Accelerator(_Table):
+    """An N:M sparse training accelerator.
+
+    Attributes:
+        name: for people.
+        clock_mhz: clock of every engine.
+        array: the systolic array, STCE.
+        formats: number formats.
+        sore: the top-N pruner; a lane takes one element a cycle, so M cycles a group.
+        wuve: the optimizer engine; a lane updates one parameter a cycle.
+        vector: element-wise work.
+        buffers, dram: memory.
+        energy: energy by event.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    clock_mhz: Annotated[float, Field(gt=0, le=1e5, allow_inf_nan=False)]
+    array: Array
+    formats: Formats = Formats()
+    sore: Engine
+    wuve: Engine
+    vector: Vector
+    buffers: Buffers
+    dram: Dram
+    energy: Energy
+
+    @property
+    def clock_hz(self) -> int:
+        """Clock in Hz."""
+        return round(self.clock_mhz * 1e6)
+
+    @property
+    def peak_macs_per_cycle(self) -> int:
+        """Multiply-accumulates a cycle with every USPE at work."""
+        return self.array.rows * self.array.columns
+
+    def require_pattern(self, pattern: Pattern) -> None:
+        """Refuse a pattern that the array lacks.
+
+        Raises:
+            InputError: the pattern is sparse and not one of `array.patterns`.
+        """
+        if not pattern.dense and pattern not in self.array.patterns:
+            has = ", ".join(map(str, self.array.patterns)) or "dense products only"
+            raise InputError(
+                f"accelerator {self.name!r} does not support pattern {pattern} (it has: {has})"
+            )
+
+    def with_values(self, **values: Any) -> Accelerator:
+        """A copy with some entries replaced by dotted name, checked like a file.
+
+        >>> load("sat-32x32").with_values(**{"array.rows": 16}).array.rows
+        16
+        """
+        document = self.model_dump(mode="json")
+        document["array"]["patterns"] = [str(p) for p in self.array.patterns]
+        for dotted, value in values.items():
+            *path, last = dotted.split(".")
+            table = document
+            for key in path:
+                if not isinstance(table.get(key), dict):
+                    raise unknown("accelerator entry", dotted, _entries(document))
+                table = table[key]
+            if last not in table or isinstance(table[last], dict):
+                raise unknown("accelerator entry", dotted, _entries(document))
+            table[last] = value
+        return from_document(document, f"accelerator {self.name!r}")
+
+    def to_toml(self) -> str:
+        """The description as TOML; `from_toml` reads it back."""
+        document = self.model_dump(mode="json")
+        document["array"]["patterns"] = [str(p) for p in self.array.patterns]
+        lines = [f"{key} = {_toml(v)}" for key, v in document.items() if not isinstance(v, dict)]
+        for key, table in document.items():
+            if isinstance(table, dict):
+                lines += ["", f"[{key}]", *(f"{k} = {_toml(v)}" for k, v in table.items())]
+        return "\n".join(lines) + "\n"
+
+
+def _entries(document: dict[str, Any], prefix: str = "") -> list[str]:
+    names: list[str] = []
+    for key, value in document.items():
+        names += _entries(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
+    return names
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, str):
+        escaped = "".join(
+            f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 else {'"': '\\"', "\\": "\\\\"}.get(c, c)
+            for c in value
+        )
+        return f'"{escaped}"'
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return repr(value)
+
+
+def from_document(document: dict[str, Any], source: str) -> Accelerator:
+    """Check a description given as nested dicts.
+
+    Raises:
+        InputError: with the first entry that is wrong, named by its dotted path and `source`.
+    """
+    try:
+        return Accelerator.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise InputError(
+                f"{source}: {unknown('entry', where, _entries(_reference()))}"
+            ) from None
+        if first["type"] == "missing":
+            raise InputError(f"{source}: entry {where!r} is missing") from None
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "value_error":
+            raise InputError(f"{source}: {where}: {message}") from None
+        raise InputError(
+            f"{source}: {where}: {message[0].lower() + message[1:]}, not {first['input']!r}"
+        ) from None
+
+
+def from_toml(text: str, source: str) -> Accelerator:
+    """Read a description from TOML text.
+
+    Raises:
+        InputError: malformed TOML, or an entry that is unknown, missing or out of range.
+    """
+    try:
+        document = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "too deeply nested"
+        raise InputError(f"{source} is not valid TOML: {reason}") from None
+    return from_document(document, source)
+
+
+def _preset_files() -> dict[str, Any]:
+    folder = resources.files("nofm.dataflow") / "presets"
+    found = {f.name[:-5]: f for f in folder.iterdir() if f.name.endswith(".toml")}
+    return dict(sorted(found.items()))
+
+
+def presets() -> list[str]:
+    """Names of the accelerators that come with NofM."""
+    return list(_preset_files())
+
+
+@cache
+def _preset(name: str) -> Accelerator:
+    return from_toml(_preset_files()[name].read_text("utf-8"), f"preset {name!r}")
+
+
+def _reference() -> dict[str, Any]:
+    return _preset("sat-32x32").model_dump(mode="json")
+
+
+MAX_FILE_BYTES = 1 << 20
+
+
+def load(hardware: str | Path | Accelerator) -> Accelerator:
+    """An accelerator by preset name or TOML file.
+
+    Raises:
+        InputError: no such preset or file, or the file is malformed.
+    """
+    if isinstance(hardware, Accelerator):
+        return hardware
+    if isinstance(hardware, str) and hardware in _preset_files():
+        return _preset(hardware)
+    path = Path(hardware)
+    if path.suffix != ".toml":
+        raise unknown("hardware preset", str(hardware), presets())
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise InputError(
+                f"{path}: a hardware file has at most {MAX_FILE_BYTES} bytes, "
+                f"not {path.stat().st_size}"
+            )
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not valid TOML: it is not UTF-8 text") from None
+    return from_toml(text, str(path))
+
+
+HARDWARE = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "rows",
+            "columns",
+            "interleave",
+            "multiplier_cycles",
+            "adder_cycles",
+            "accumulator_cycles",
+            "group_port_elements",
+            "weight_registers",
+            "has_ws",
+            "has_os",
+            "operand_bits",
+            "accumulator_bits",
+            "activation_bank_bytes",
+            "weight_bank_bytes",
+            "output_bank_bytes",
+            "dram_cycles_numerator",
+            "dram_cycles_denominator",
+            "dram_latency_cycles",
+            "dram_burst_bytes",
+        )
+    ]
+)
+"""What compiled code knows of an `Accelerator`. A DRAM transfer of b bytes takes
+ceil(b * dram_cycles_numerator / dram_cycles_denominator) cycles."""
+
+
+def hardware_record(accelerator: Accelerator) -> np.ndarray[Any, Any]:
+    """One `HARDWARE` record as a zero-dimensional array."""
+    array, buffers, dram = accelerator.array, accelerator.buffers, accelerator.dram
+    # Cycles a byte as a fraction small enough that bytes (below 2^46) times the numerator fit
+    # 63 bits.
+    cycles_per_byte = Fraction(accelerator.clock_hz) / Fraction(dram.bandwidth_gbps * 1e9)
+    if cycles_per_byte > 1:
+        cycles_per_byte = 1 / (1 / cycles_per_byte).limit_denominator(1 << 15)
+    else:
+        cycles_per_byte = cycles_per_byte.limit_denominator(1 << 15)
+    if not 0 < cycles_per_byte.numerator < 1 << 16:
+        raise InputError(
+            f"accelerator {accelerator.name!r}: DRAM must move from 2^-15 to 2^15 bytes a cycle, "
+            f"not {dram.bandwidth_gbps * 1e9 / accelerator.clock_hz:.3g}"
+        )
+    values = dict(
+        rows=array.rows,
+        columns=array.columns,
+        interleave=array.interleave,
+        multiplier_cycles=array.multiplier_cycles,
+        adder_cycles=array.adder_cycles,
+        accumulator_cycles=array.accumulator_cycles,
+        group_port_elements=array.group_port_elements,
+        weight_registers=array.weight_registers,
+        has_ws=int("ws" in array.dataflows),
+        has_os=int("os" in array.dataflows),
+        operand_bits=BITS[accelerator.formats.operand],
+        accumulator_bits=BITS[accelerator.formats.accumulator],
+        activation_bank_bytes=buffers.activation_kib * 1024 // 2,
+        weight_bank_bytes=buffers.weight_kib * 1024 // 2,
+        output_bank_bytes=buffers.output_kib * 1024 // 2,
+        dram_cycles_numerator=cycles_per_byte.numerator,
+        dram_cycles_denominator=cycles_per_byte.denominator,
+        dram_latency_cycles=-(-Fraction(dram.latency_ns) * accelerator.clock_hz // 10**9),
+        dram_burst_bytes=dram.burst_bytes,
+    )
+    record = np.zeros((), HARDWARE)
+    for name, value in values.items():
+        record[name] = value
+    return record
