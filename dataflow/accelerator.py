@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from nofm.dataflow.formats import BITS, FormatName
 from nofm.kernels.errors import InputError, unknown
@@ -66,7 +73,9 @@ class Array(_Table):
     @classmethod
     def _parse_patterns(cls, value: Any) -> Any:
         if not isinstance(value, list | tuple):
-            raise ValueError(f"patterns must be a list such as ['2:4', '2:8'], not {value!r}")
+            raise ValueError(
+                f"patterns must be a list such as ['2:4', '2:8'], not {value!r}"
+            )
         patterns = tuple(Pattern.parse(text) for text in value)
         if dense := [str(p) for p in patterns if p.dense]:
             raise ValueError(f"patterns lists sparse patterns only, not {dense[0]}")
@@ -74,7 +83,9 @@ class Array(_Table):
 
     @field_validator("dataflows")
     @classmethod
-    def _check_dataflows(cls, value: tuple[DataflowName, ...]) -> tuple[DataflowName, ...]:
+    def _check_dataflows(
+        cls, value: tuple[DataflowName, ...]
+    ) -> tuple[DataflowName, ...]:
         if not value:
             raise ValueError("dataflows must name at least one of ws and os")
         return tuple(name for name in DATAFLOWS if name in value)
@@ -214,24 +225,38 @@ class Accelerator(_Table):
         """The description as TOML; `from_toml` reads it back."""
         document = self.model_dump(mode="json")
         document["array"]["patterns"] = [str(p) for p in self.array.patterns]
-        lines = [f"{key} = {_toml(v)}" for key, v in document.items() if not isinstance(v, dict)]
+        lines = [
+            f"{key} = {_toml(v)}"
+            for key, v in document.items()
+            if not isinstance(v, dict)
+        ]
         for key, table in document.items():
             if isinstance(table, dict):
-                lines += ["", f"[{key}]", *(f"{k} = {_toml(v)}" for k, v in table.items())]
+                lines += [
+                    "",
+                    f"[{key}]",
+                    *(f"{k} = {_toml(v)}" for k, v in table.items()),
+                ]
         return "\n".join(lines) + "\n"
 
 
 def _entries(document: dict[str, Any], prefix: str = "") -> list[str]:
     names: list[str] = []
     for key, value in document.items():
-        names += _entries(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
+        names += (
+            _entries(value, f"{prefix}{key}.")
+            if isinstance(value, dict)
+            else [prefix + key]
+        )
     return names
 
 
 def _toml(value: object) -> str:
     if isinstance(value, str):
         escaped = "".join(
-            f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 else {'"': '\\"', "\\": "\\\\"}.get(c, c)
+            f"\\u{ord(c):04x}"
+            if ord(c) < 32 or ord(c) == 127
+            else {'"': '\\"', "\\": "\\\\"}.get(c, c)
             for c in value
         )
         return f'"{escaped}"'
@@ -352,6 +377,12 @@ HARDWARE = np.dtype(
             "dram_cycles_denominator",
             "dram_latency_cycles",
             "dram_burst_bytes",
+            "vector_lanes",
+            "vector_latency_cycles",
+            "wuve_lanes",
+            "wuve_latency_cycles",
+            "sore_lanes",
+            "sore_latency_cycles",
         )
     ]
 )
@@ -364,7 +395,9 @@ def hardware_record(accelerator: Accelerator) -> np.ndarray[Any, Any]:
     array, buffers, dram = accelerator.array, accelerator.buffers, accelerator.dram
     # Cycles a byte as a fraction small enough that bytes (below 2^46) times the numerator fit
     # 63 bits.
-    cycles_per_byte = Fraction(accelerator.clock_hz) / Fraction(dram.bandwidth_gbps * 1e9)
+    cycles_per_byte = Fraction(accelerator.clock_hz) / Fraction(
+        dram.bandwidth_gbps * 1e9
+    )
     if cycles_per_byte > 1:
         cycles_per_byte = 1 / (1 / cycles_per_byte).limit_denominator(1 << 15)
     else:
@@ -392,8 +425,16 @@ def hardware_record(accelerator: Accelerator) -> np.ndarray[Any, Any]:
         output_bank_bytes=buffers.output_kib * 1024 // 2,
         dram_cycles_numerator=cycles_per_byte.numerator,
         dram_cycles_denominator=cycles_per_byte.denominator,
-        dram_latency_cycles=-(-Fraction(dram.latency_ns) * accelerator.clock_hz // 10**9),
+        dram_latency_cycles=-(
+            -Fraction(dram.latency_ns) * accelerator.clock_hz // 10**9
+        ),
         dram_burst_bytes=dram.burst_bytes,
+        vector_lanes=accelerator.vector.lanes,
+        vector_latency_cycles=accelerator.vector.latency_cycles,
+        wuve_lanes=accelerator.wuve.lanes,
+        wuve_latency_cycles=accelerator.wuve.latency_cycles,
+        sore_lanes=accelerator.sore.lanes,
+        sore_latency_cycles=accelerator.sore.latency_cycles,
     )
     record = np.zeros((), HARDWARE)
     for name, value in values.items():

@@ -13,7 +13,13 @@ from typing import ClassVar, Literal
 from nofm.kernels.errors import InputError
 
 VectorKind = Literal[
-    "elementwise", "normalisation", "pooling", "softmax", "embedding", "reduction", "copy"
+    "elementwise",
+    "normalisation",
+    "pooling",
+    "softmax",
+    "embedding",
+    "reduction",
+    "copy",
 ]
 MAX_ELEMENTS = 2**46
 """Largest number of elements of any tensor: byte and cycle counts then fit 63 bits."""
@@ -128,7 +134,9 @@ class Convolution(WeightLayer):
         for value in self.size:
             self._check(size=value)
         self._check(
-            in_channels=self.in_channels, out_channels=self.out_channels, groups=self.groups
+            in_channels=self.in_channels,
+            out_channels=self.out_channels,
+            groups=self.groups,
         )
         if self.in_channels % self.groups or self.out_channels % self.groups:
             raise InputError(
@@ -141,7 +149,9 @@ class Convolution(WeightLayer):
                 f"{self.kernel} over an input of {self.size} gives {self.output_size}"
             )
         self._check_total("its input", self.batch, self.in_channels, *self.size)
-        self._check_total("its output", self.batch, self.out_channels, *self.output_size)
+        self._check_total(
+            "its output", self.batch, self.out_channels, *self.output_size
+        )
         self._check_total("its weight", self.weight_elements)
 
     @property
@@ -153,13 +163,21 @@ class Convolution(WeightLayer):
             if self.transposed
             else (s + sum(p) - d * (k - 1) - 1) // st + 1
             for s, k, st, p, d, e in zip(
-                self.size, self.kernel, self.stride, self.padding, self.dilation, extra, strict=True
+                self.size,
+                self.kernel,
+                self.stride,
+                self.padding,
+                self.dilation,
+                extra,
+                strict=True,
             )
         )
 
     @property
     def weight_elements(self) -> int:
-        return self.in_channels // self.groups * self.out_channels * math.prod(self.kernel)
+        return (
+            self.in_channels // self.groups * self.out_channels * math.prod(self.kernel)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +190,9 @@ class Linear(WeightLayer):
     out_features: int
 
     def __post_init__(self) -> None:
-        self._check(rows=self.rows, in_features=self.in_features, out_features=self.out_features)
+        self._check(
+            rows=self.rows, in_features=self.in_features, out_features=self.out_features
+        )
         self._check_total("its input", self.batch, self.rows, self.in_features)
         self._check_total("its output", self.batch, self.rows, self.out_features)
         self._check_total("its weight", self.weight_elements)
@@ -226,7 +246,12 @@ class VectorWork(Layer):
 
     def __post_init__(self) -> None:
         self._check()
-        for what in ("forward_reads", "forward_writes", "backward_reads", "backward_writes"):
+        for what in (
+            "forward_reads",
+            "forward_writes",
+            "backward_reads",
+            "backward_writes",
+        ):
             value = getattr(self, what)
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise InputError(

@@ -32,7 +32,9 @@ class Trace:
     def __post_init__(self) -> None:
         positive(f"trace {self.name!r}: batch", self.batch)
         if not self.layers:
-            raise InputError(f"trace {self.name!r}: at least one layer is needed, not none")
+            raise InputError(
+                f"trace {self.name!r}: at least one layer is needed, not none"
+            )
         seen: set[str] = set()
         for layer in self.layers:
             if layer.name in seen:

@@ -1,0 +1,397 @@
+"""Mappings: how a product is cut into tiles and put on the array, and which are worth a look.
+
+A mapping names its dataflow, the sums that a USPE interleaves, and the tile that the buffers hold.
+`candidates` lists the mappings that fit an accelerator's buffers; what each costs is for a timing
+model to say.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from nofm.dataflow.accelerator import HARDWARE
+from nofm.dataflow.products import PRODUCT
+
+Records = np.ndarray[Any, Any]
+
+MAPPING = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "hardware",
+            "product",
+            "dataflow",
+            "interleave",
+            "tile_count",
+            "tile_m",
+            "tile_length",
+            "tile_n",
+            "m_outer",
+        )
+    ]
+)
+"""One mapping of product `product` on hardware `hardware` (indices).
+
+`dataflow` is 0 for WS and 1 for OS; tiles are `tile_count` products of [tile_m, taps x tile_length] x [.., tile_n]. Tiles run reduction
+innermost, then columns if `m_outer`, else rows.
+"""
+
+WS, OS = 0, 1
+MOST = 48
+"""Most candidates for one product on one accelerator."""
+LEVELS = 3
+"""Tile widths tried for each dataflow: the largest that fits, and its halves."""
+
+
+@njit(cache=True, inline="always")
+def _ceil(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+@njit(cache=True)
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+@njit(cache=True)
+def _balanced(whole: int, most: int, multiple: int) -> int:
+    """The size of equal tiles no larger than `most`, rounded up to a multiple where that fits."""
+    tiles = -(-whole // most)
+    tile = _round_up(-(-whole // tiles), multiple)
+    return min(tile, most, whole)
+
+
+@njit(cache=True)
+def _kept(pr: Any, length: int) -> int:
+    return length // pr.keep_m * pr.keep_n + min(length % pr.keep_m, pr.keep_n)
+
+
+@njit(cache=True)
+def _footprint(pr: Any, positions: int) -> int:
+    """Elements of one channel that `positions` consecutive positions of a feature map read."""
+    if pr.image_positions == 0:
+        return positions
+    whole = positions // pr.image_positions
+    rest = positions - whole * pr.image_positions
+    rows = 0
+    if rest > 0:
+        rows = (-(-rest // pr.image_out_width) - 1) * pr.image_stride + pr.image_extent
+        rows = min(rows, pr.image_in_height)
+    return (whole * pr.image_in_height + rows) * pr.image_in_width
+
+
+@njit(cache=True)
+def _most_positions(pr: Any, elements: int) -> int:
+    """Most consecutive positions whose footprint has at most `elements`."""
+    if pr.image_positions == 0:
+        return elements
+    image = pr.image_in_height * pr.image_in_width
+    if elements >= image:
+        return elements // image * pr.image_positions
+    rows = elements // pr.image_in_width
+    if rows < pr.image_extent:
+        return 0
+    out_rows = (rows - pr.image_extent) // pr.image_stride + 1
+    return min(out_rows * pr.image_out_width, pr.image_positions)
+
+
+@njit(cache=True)
+def _left_elements(pr: Any, m: int, length: int) -> int:
+    if pr.image_axis == 0:
+        if pr.image_positions == 0:
+            return m * pr.taps * length
+        return _footprint(pr, m) * length
+    if pr.image_axis == 1:
+        return _footprint(pr, length) * -(-m // pr.image_taps)
+    return m * pr.taps * length
+
+
+@njit(cache=True)
+def _right_elements(pr: Any, length: int, n: int) -> int:
+    if pr.image_axis == 2 and pr.image_positions > 0:
+        return _footprint(pr, n) * _kept(pr, length)
+    return pr.taps * _kept(pr, length) * n
+
+
+@njit(cache=True)
+def _fits(hw: Any, pr: Any, count: int, m: int, length: int, n: int) -> bool:
+    return (
+        count * _left_elements(pr, m, length) * hw.operand_bits
+        <= 8 * hw.activation_bank_bytes
+        and count * _right_elements(pr, length, n) * (hw.operand_bits + pr.index_bits)
+        <= 8 * hw.weight_bank_bytes
+        and count * m * n * hw.accumulator_bits <= 8 * hw.output_bank_bytes
+    )
+
+
+@njit(cache=True)
+def _most_m(hw: Any, pr: Any, length: int, n: int) -> int:
+    """Most rows of a tile that the activation and output banks hold."""
+    elements = 8 * hw.activation_bank_bytes // hw.operand_bits
+    most = 8 * hw.output_bank_bytes // (n * hw.accumulator_bits)
+    if pr.image_axis == 0:
+        if pr.image_positions == 0:
+            most = min(most, elements // (pr.taps * length))
+        else:
+            most = min(most, _most_positions(pr, elements // length))
+    elif pr.image_axis == 1:
+        most = min(most, elements // _footprint(pr, length) * pr.image_taps)
+    else:
+        most = min(most, elements // (pr.taps * length))
+    return min(most, pr.m)
+
+
+@njit(cache=True)
+def _most_length(hw: Any, pr: Any, m: int, n: int, multiple: int) -> int:
+    """Longest run of a tile that the activation and weight banks hold."""
+    elements = 8 * hw.activation_bank_bytes // hw.operand_bits
+    kept = 8 * hw.weight_bank_bytes // (hw.operand_bits + pr.index_bits)
+    if pr.image_axis == 2 and pr.image_positions > 0:
+        kept = kept // max(1, _footprint(pr, n))
+    else:
+        kept = kept // (pr.taps * n)
+    most = kept // pr.keep_n * pr.keep_m
+    if pr.image_axis == 1:
+        most = min(most, _most_positions(pr, elements // -(-m // pr.image_taps)))
+    else:
+        rows = (
+            _footprint(pr, m)
+            if pr.image_axis == 0 and pr.image_positions > 0
+            else m * pr.taps
+        )
+        most = min(most, elements // rows)
+    if most >= pr.length:
+        return pr.length
+    if most >= multiple:
+        return most // multiple * multiple
+    return most // pr.keep_m * pr.keep_m
+
+
+@njit(cache=True)
+def _add(
+    hw: Any,
+    pr: Any,
+    out: Any,
+    at: int,
+    dataflow: int,
+    v: int,
+    m: int,
+    length: int,
+    n: int,
+) -> int:
+    """Write one candidate if it fits and is new; give the next free place."""
+    if m < 1 or length < 1 or n < 1 or at == MOST or not _fits(hw, pr, 1, m, length, n):
+        return at
+    count = 1
+    if pr.count > 1 and m == pr.m and length == pr.length and n == pr.n:
+        # Small independent products share a tile.
+        count = min(
+            pr.count,
+            8
+            * hw.activation_bank_bytes
+            // (_left_elements(pr, m, length) * hw.operand_bits),
+            8
+            * hw.weight_bank_bytes
+            // (_right_elements(pr, length, n) * (hw.operand_bits + pr.index_bits)),
+            8 * hw.output_bank_bytes // (m * n * hw.accumulator_bits),
+        )
+        count = _balanced(pr.count, count, 1)
+    # The loop order that moves less: rows outside reads the right operand once for each row tile,
+    # columns outside the left one once for each column tile.
+    m_tiles, n_tiles = _ceil(pr.m, m), _ceil(pr.n, n)
+    left = _left_elements(pr, pr.m, pr.length) * hw.operand_bits
+    right = _right_elements(pr, pr.length, pr.n) * (hw.operand_bits + pr.index_bits)
+    rows_outside = left + (right * m_tiles if n_tiles > 1 else right)
+    columns_outside = right + (left * n_tiles if m_tiles > 1 else left)
+    m_outer = int(rows_outside <= columns_outside)
+    for j in range(at):
+        other = out[j]
+        if (
+            other.dataflow == dataflow
+            and other.interleave == v
+            and other.tile_m == m
+            and other.tile_length == length
+            and other.tile_n == n
+        ):
+            return at
+    place = out[at]
+    place.dataflow = dataflow
+    place.interleave = v
+    place.tile_count = count
+    place.tile_m = m
+    place.tile_length = length
+    place.tile_n = n
+    place.m_outer = m_outer
+    return at + 1
+
+
+@njit(cache=True)
+def _even_interleave(hw: Any, n: int, m: int) -> int:
+    """Rows in a block so that blocks of `m` rows come out even, at least the adder's depth."""
+    if n == 1:
+        return 1
+    blocks = -(-m // hw.interleave)
+    return max(-(-m // blocks), min(hw.adder_cycles, hw.interleave))
+
+
+@njit(cache=True)
+def _length_multiple(hw: Any, pr: Any) -> int:
+    """Run lengths whose groups fill whole array rows."""
+    a, b = hw.rows, pr.taps
+    while b:
+        a, b = b, a % b
+    return pr.keep_m * (hw.rows // a)
+
+
+@njit(cache=True)
+def _ws(hw: Any, pr: Any, out: Any, at: int) -> int:
+    if pr.keep_n > hw.weight_registers:
+        return at
+    multiple = _length_multiple(hw, pr)
+    n = pr.n
+    levels = 0
+    while levels < LEVELS:
+        found = at
+        # Long reductions first: sums leave the array only once.
+        rows = min(pr.m, hw.rows)
+        length = _most_length(hw, pr, rows, n, multiple)
+        while length < 1 and rows > 1 and n <= hw.columns:
+            rows = -(-rows // 2)
+            length = _most_length(hw, pr, rows, n, multiple)
+        if length >= 1:
+            length = _balanced(pr.length, length, multiple)
+            m = _most_m(hw, pr, length, n)
+            if m >= 1:
+                if pr.image_axis != 0 or pr.image_positions == 0:
+                    m = _balanced(pr.m, m, pr.image_taps if pr.image_axis == 1 else 1)
+                at = _add(
+                    hw,
+                    pr,
+                    out,
+                    at,
+                    WS,
+                    _even_interleave(hw, pr.keep_n, m),
+                    m,
+                    length,
+                    n,
+                )
+        # Then as many rows as the output bank holds: operands are read fewer times.
+        m = min(pr.m, 8 * hw.output_bank_bytes // (n * hw.accumulator_bits))
+        if m >= 1:
+            m = _balanced(pr.m, m, pr.image_taps if pr.image_axis == 1 else 1)
+            length = _most_length(hw, pr, m, n, multiple)
+            if length >= 1:
+                length = _balanced(pr.length, length, multiple)
+                at = _add(
+                    hw,
+                    pr,
+                    out,
+                    at,
+                    WS,
+                    _even_interleave(hw, pr.keep_n, m),
+                    m,
+                    length,
+                    n,
+                )
+        if at > found:
+            levels += 1
+        if n <= hw.columns:
+            return at
+        n = min(n - 1, max(hw.columns, _round_up(-(-n // 2), hw.columns)))
+    return at
+
+
+@njit(cache=True)
+def _os_with(hw: Any, pr: Any, out: Any, at: int, v: int) -> int:
+    fold = hw.columns * v
+    n = pr.n
+    levels = 0
+    while levels < LEVELS:
+        found = at
+        m = _most_m(hw, pr, pr.length, n)
+        if m >= 1:
+            if m >= hw.rows and (pr.image_axis != 0 or pr.image_positions == 0):
+                m = _balanced(pr.m, m, hw.rows)
+            at = _add(hw, pr, out, at, OS, v, m, pr.length, n)
+        if at > found:
+            levels += 1
+        if n <= fold:
+            break
+        n = min(n - 1, max(fold, _round_up(-(-n // 2), fold)))
+    # One fold at a time, the reduction cut to what fits: the sums stay in the array.
+    m, n = min(pr.m, hw.rows), min(pr.n, fold)
+    length = _most_length(hw, pr, m, n, max(1, pr.keep_m))
+    while length < 1 and m > 1:
+        m = -(-m // 2)
+        length = _most_length(hw, pr, m, n, max(1, pr.keep_m))
+    if length >= 1:
+        length = _balanced(pr.length, length, pr.keep_m)
+        at = _add(hw, pr, out, at, OS, v, m, length, n)
+    return at
+
+
+@njit(cache=True)
+def _os(hw: Any, pr: Any, out: Any, at: int) -> int:
+    # As many interleaved sums as the columns divide into evenly, then just enough for the adder.
+    folds = -(-pr.n // (hw.columns * hw.interleave))
+    even = -(-(-(-pr.n // folds)) // hw.columns)
+    at = _os_with(hw, pr, out, at, even)
+    enough = min(hw.adder_cycles, hw.interleave)
+    if enough < even:
+        at = _os_with(hw, pr, out, at, enough)
+    return at
+
+
+@njit(cache=True)
+def _candidates(
+    hardware: Any, products: Any, allowed: Any, out: Any, scratch: Any, firsts: Any
+) -> int:
+    total = 0
+    for h in range(len(hardware)):
+        for p in range(len(products)):
+            hw, pr = hardware[h], products[p]
+            firsts[h * len(products) + p] = total
+            at = 0
+            if hw.has_ws and allowed[p, WS]:
+                at = _ws(hw, pr, scratch, at)
+            if hw.has_os and allowed[p, OS]:
+                at = _os(hw, pr, scratch, at)
+            for j in range(at):
+                scratch[j].hardware = h
+                scratch[j].product = p
+                out[total] = scratch[j]
+                total += 1
+    firsts[len(hardware) * len(products)] = total
+    return total
+
+
+def candidates(
+    hardware: Records,
+    products: Records,
+    allowed: np.ndarray[Any, np.dtype[np.bool_]] | None = None,
+) -> tuple[Records, np.ndarray[Any, np.dtype[np.int64]]]:
+    """Mappings worth a look, for every product on every hardware.
+
+    Args:
+        hardware: `HARDWARE` [h].
+        products: `PRODUCT` [p].
+        allowed: bool [p, 2]: whether WS and OS may be used; everything when None.
+
+    Returns:
+        `MAPPING` [x], and int64 [h * p + 1]: the candidates of product p on hardware h are
+        those from entry h * len(products) + p to the next. There may be none: the buffers then
+        hold no tile.
+    """
+    if hardware.dtype != HARDWARE or products.dtype != PRODUCT:
+        raise TypeError("candidates takes HARDWARE and PRODUCT records")
+    if allowed is None:
+        allowed = np.ones((len(products), 2), np.bool_)
+    pairs = len(hardware) * len(products)
+    out = np.zeros(pairs * MOST, MAPPING)
+    scratch = np.zeros(MOST, MAPPING)
+    firsts = np.zeros(pairs + 1, np.int64)
+    total = _candidates(hardware, products, allowed, out, scratch, firsts)
+    return out[:total], firsts

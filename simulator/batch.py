@@ -1,0 +1,114 @@
+"""Many accelerators, one training step: the schedule search and the step's total in one batch.
+
+`simulate_step` explains one step; a `StepBatch` only says how long it takes and what it moves, for
+as many accelerators as memory holds no table of. Both give the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nofm.dataflow.accelerator import HARDWARE, Accelerator, hardware_record
+from nofm.dataflow.mapping import MOST, candidates
+from nofm.dataflow.methods import Method
+from nofm.dataflow.products import Product, product_records
+from nofm.dataflow.schedule import allowed_dataflows, fastest
+from nofm.kernels.errors import InputError
+from nofm.kernels.pattern import Pattern
+from nofm.simulator.step import Options, engine_records, step_jobs
+from nofm.simulator.timing import engine_cycles, evaluate
+from nofm.workloads.trace import Trace
+
+Records = np.ndarray[Any, Any]
+CHUNK = 1 << 18
+"""Most candidate mappings in memory at once."""
+
+
+class StepBatch:
+    """One training step, ready to be timed on many accelerators.
+
+    The step's jobs depend on the accelerator only through its number formats and what its vector
+    engine fuses: accelerators that differ there need batches of their own.
+
+    Args:
+        trace, method, pattern, options: as for `simulate_step`.
+    """
+
+    def __init__(
+        self, trace: Trace, method: Method, pattern: Pattern, options: Options | None = None
+    ) -> None:
+        self.trace, self.method, self.pattern = trace, method, pattern
+        self.options = options or Options()
+
+    def evaluate(self, accelerators: Sequence[Accelerator]) -> tuple[Records, Records]:
+        """Cycles and DRAM bytes of the step on each accelerator, int64 [len(accelerators)].
+
+        Raises:
+            InputError: an accelerator lacks the pattern, or its buffers hold no tile.
+        """
+        cycles = np.zeros(len(accelerators), np.int64)
+        moved = np.zeros(len(accelerators), np.int64)
+        alike: dict[tuple[Any, ...], list[int]] = {}
+        for i, accelerator in enumerate(accelerators):
+            accelerator.require_pattern(self.pattern)
+            key = (accelerator.formats, accelerator.vector.fused)
+            alike.setdefault(key, []).append(i)
+        for members in alike.values():
+            machines = [self.options.machine(accelerators[i]) for i in members]
+            hardware = np.array([hardware_record(machine) for machine in machines], HARDWARE)
+            cycles[members], moved[members] = self._evaluate(machines, hardware)
+        return cycles, moved
+
+    def _evaluate(
+        self, machines: Sequence[Accelerator], hardware: Records
+    ) -> tuple[Records, Records]:
+        todo = step_jobs(self.trace, machines[0], self.method, self.pattern, self.options)
+        times: dict[tuple[Product, str], int] = {}
+        for job in todo:
+            for product in job.products:
+                times[product, job.stage] = times.get((product, job.stage), 0) + 1
+        products = product_records([product for product, _ in times])
+        repeats = np.array(list(times.values()), np.int64)
+        allowed = allowed_dataflows(self.options.schedule, [stage for _, stage in times])
+        streaming = engine_records([job for job in todo if job.engine != "array"])
+        streamed = int(streaming["read_bytes"].sum() + streaming["written_bytes"].sum())
+
+        cycles = np.zeros(len(hardware), np.int64)
+        moved = np.full(len(hardware), streamed, np.int64)
+        step = max(1, CHUNK // (MOST * max(1, len(products))))
+        for first in range(0, len(hardware), step):
+            chunk = hardware[first : first + step]
+            for i, record in enumerate(chunk, first):
+                cycles[i] = engine_cycles(record, streaming)[:, 0].sum()
+            if not len(products):
+                continue
+            for part in _by_interconnect(chunk):
+                exists = np.array([chunk[part[0]]["has_ws"], chunk[part[0]]["has_os"]], np.bool_)
+                usable = allowed & exists
+                usable[~usable.any(axis=1)] = exists
+                mappings, firsts = candidates(chunk[part], products, usable)
+                costs = evaluate(chunk[part], products, mappings)
+                best = fastest(firsts, costs)
+                if (best < 0).any():
+                    which = machines[first + part[int(np.argmax(best < 0)) // len(products)]]
+                    raise InputError(
+                        f"the buffers of accelerator {which.name!r} cannot hold one tile of every "
+                        f"product of {self.trace.name!r}"
+                    )
+                chosen = costs[best].reshape(len(part), len(products))
+                at = np.array(part) + first
+                cycles[at] += (chosen["cycles"] * repeats).sum(axis=1)
+                for side in ("left_bytes", "right_bytes", "out_bytes"):
+                    moved[at] += (chosen[side] * repeats).sum(axis=1)
+        return cycles, moved
+
+
+def _by_interconnect(chunk: Records) -> list[list[int]]:
+    """Indices of accelerators with the same dataflows: they may use the same ones."""
+    alike: dict[tuple[int, int], list[int]] = {}
+    for i, record in enumerate(chunk):
+        alike.setdefault((int(record["has_ws"]), int(record["has_os"])), []).append(i)
+    return list(alike.values())

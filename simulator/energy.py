@@ -1,0 +1,61 @@
+"""Energy of a job: events times the energies of the accelerator's table.
+
+The table's figures and their source stand in the presets. FPGA boards differ: treat the sums as
+estimates, and ratios between designs on one table as what they are good for.
+"""
+
+from __future__ import annotations
+
+from nofm.dataflow.accelerator import Accelerator
+
+
+def of_products(
+    accelerator: Accelerator,
+    *,
+    effective_macs: int,
+    selected_macs: int,
+    buffer_bytes: int,
+    dram_bytes: int,
+    cycles: int,
+) -> dict[str, float]:
+    """Energy in pJ by part of a matrix product.
+
+    Args:
+        effective_macs: multiply-accumulates on kept elements.
+        selected_macs: those of them whose activation an index selected.
+        buffer_bytes, dram_bytes: bytes moved.
+        cycles: how long it took, for static power.
+    """
+    table = accelerator.energy
+    return {
+        "mac": effective_macs * table.multiply_accumulate_pj + selected_macs * table.select_pj,
+        "buffer": buffer_bytes * table.buffer_pj_per_byte,
+        "dram": dram_bytes * table.dram_pj_per_byte,
+        "vector": 0.0,
+        "static": _static_pj(accelerator, cycles),
+    }
+
+
+def of_engine(
+    accelerator: Accelerator, *, updates: int, compares: int, dram_bytes: int, cycles: int
+) -> dict[str, float]:
+    """Energy in pJ by part of an engine's streaming job.
+
+    Args:
+        updates: parameters updated, or elements of vector work.
+        compares: comparisons of the pruner, N for each element.
+        dram_bytes: bytes moved; each passes a buffer once.
+        cycles: how long it took, for static power.
+    """
+    table = accelerator.energy
+    return {
+        "mac": 0.0,
+        "buffer": dram_bytes * table.buffer_pj_per_byte,
+        "dram": dram_bytes * table.dram_pj_per_byte,
+        "vector": updates * table.update_pj + compares * table.compare_pj,
+        "static": _static_pj(accelerator, cycles),
+    }
+
+
+def _static_pj(accelerator: Accelerator, cycles: int) -> float:
+    return accelerator.energy.static_w * cycles / accelerator.clock_hz * 1e12

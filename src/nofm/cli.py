@@ -1,0 +1,229 @@
+"""The command line, `nofm`. What is slow to import is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+
+from nofm.kernels.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from nofm.dataflow.accelerator import Accelerator
+
+app = typer.Typer(
+    name="nofm",
+    help="Co-design of N:M sparse training accelerators.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs.")]
+Hardware = Annotated[
+    str, typer.Option("--hardware", help="A preset (see `nofm hardware`) or a TOML file.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Change an entry, as array.rows=16."),
+]
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from nofm import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def simulate(
+    workload: Annotated[
+        str | None,
+        typer.Argument(help="A network's name, or a file: trace, ONNX or SCALE-Sim CSV."),
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Samples a step.")] = None,
+    method: Annotated[str, typer.Option(help="N:M training method (see `nofm methods`).")] = "bdwp",
+    pattern: Annotated[str, typer.Option(help="N:M, or dense.")] = "2:8",
+    hardware: Hardware = "sat-32x32",
+    settings: Settings = None,
+    gemm: Annotated[
+        str | None, typer.Option(metavar="MxKxN", help="One product in place of a workload.")
+    ] = None,
+    stage: Annotated[str, typer.Option(help="Stage of the product: ff, bp or wu.")] = "ff",
+    dataflow: Annotated[
+        str | None, typer.Option(help="Only this dataflow: ws or os (with --peer, also is).")
+    ] = None,
+    schedule: Annotated[
+        str, typer.Option(help="How dataflows are chosen: offline, fixed, ws or os.")
+    ] = "offline",
+    interleave: Annotated[
+        bool, typer.Option("--interleave/--no-interleave", help="Interleave mapping.")
+    ] = True,
+    pregeneration: Annotated[
+        bool, typer.Option("--pregeneration/--no-pregeneration", help="Generate N:M weights ahead.")
+    ] = True,
+    peer: Annotated[
+        str | None, typer.Option(help="Time the workload as another simulator does: scalesim.")
+    ] = None,
+    array: Annotated[str, typer.Option(metavar="RxC", help="The peer's array.")] = "32x32",
+    all_rows: Annotated[bool, typer.Option("--all", help="Print every row.")] = False,
+    json: Json = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder for tables, figures, report.")
+    ] = None,
+) -> None:
+    """Simulate a network's N:M training step, or one matrix product."""
+    if peer is not None:
+        _simulate_peer(workload, peer, array, dataflow or "ws", _accelerator(hardware, settings), json)
+        return
+    from nofm.api import simulate as run
+
+    result = run(
+        workload,
+        batch=batch,
+        method=method,
+        pattern=pattern,
+        hardware=_accelerator(hardware, settings),
+        gemm=gemm,
+        stage=stage,
+        interleave=interleave,
+        pregeneration=pregeneration,
+        schedule=_policy(dataflow, schedule),
+    )
+    from nofm.simulator.report import export, tables
+
+    if output is not None:
+        export.write(result, output, ablation=_ablation(result, workload, batch, method, pattern))
+    if json:
+        _print_json(export.to_json(result))
+        return
+    console = _console()
+    tables.print_step(result, console, all_rows=all_rows)
+    if output is not None:
+        console.print(f"Wrote {output}/report.html and the tables, figures and timeline beside it.")
+
+
+def _policy(dataflow: str | None, schedule: str) -> str:
+    if dataflow is None:
+        return schedule
+    from nofm.dataflow.accelerator import DATAFLOWS
+
+    if dataflow not in DATAFLOWS:
+        raise unknown("dataflow", dataflow, DATAFLOWS)
+    return dataflow
+
+
+def _accelerator(hardware: str, settings: Sequence[str] | None) -> Accelerator:
+    from nofm.dataflow.accelerator import load
+
+    accelerator = load(hardware)
+    if not settings:
+        return accelerator
+    import tomllib
+
+    values: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise InputError(f"--set must look like array.rows=16, not {setting!r}")
+        try:
+            values[name.strip()] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[name.strip()] = text
+    return accelerator.with_values(**values)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    # Piped output has no width of its own; tables need one that they were designed for.
+    return Console(width=None if sys.stdout.isatty() else 120)
+
+
+def _print_json(document: Any) -> None:
+    typer.echo(json_module.dumps(document, allow_nan=False))
+
+
+@app.command()
+def methods(json: Json = False) -> None:
+    """List the N:M training methods."""
+    from nofm.dataflow.methods import METHODS
+
+    rows = [
+        {"method": m.name, "title": m.title, "sparse": m.axes, "reference": m.reference}
+        for m in METHODS.values()
+    ]
+    _print_rows("N:M training methods", rows, "methods", json)
+
+
+@app.command()
+def hardware(json: Json = False) -> None:
+    """List the accelerators that come with NofM."""
+    from nofm.dataflow.accelerator import load, presets
+
+    rows = []
+    for name in presets():
+        item = load(name)
+        rows.append(
+            {
+                "name": name,
+                "array": f"{item.array.rows} x {item.array.columns}",
+                "clock_mhz": item.clock_mhz,
+                "dram_gbps": item.dram.bandwidth_gbps,
+                "patterns": " ".join(map(str, item.array.patterns)) or "dense only",
+            }
+        )
+    _print_rows("Accelerators", rows, "hardware", json)
+
+
+def _print_rows(title: str, rows: list[dict[str, Any]], key: str, json: bool) -> None:
+    if json:
+        _print_json({"schema": f"nofm.{key}/1", key: rows})
+        return
+    from rich.table import Table
+
+    table = Table(title=title)
+    for name in rows[0]:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    _console().print(table)
+
+
+def main() -> None:
+    """Run the command line; bad input is one line on stderr and exit code 2."""
+    try:
+        code = app(standalone_mode=False)
+    except InputError as error:
+        code = _refuse(str(error))
+    except click.ClickException as error:
+        code = _refuse(error.format_message())
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        code = 130
+    except BrokenPipeError:
+        # The reader has gone; nothing more can be said to it.
+        sys.stderr.close()
+        code = 141
+    except OSError as error:
+        code = _refuse(f"cannot use {error.filename}: {error.strerror}" if error.filename else str(error))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refuse(reason: str) -> int:
+    print("nofm: " + " ".join(reason.split()), file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

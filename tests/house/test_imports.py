@@ -1,0 +1,40 @@
+"""What `import nofm` and `nofm --help` leave unloaded, seen in a fresh interpreter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+IMPORT = "import nofm"
+HELP = """
+import contextlib, io, sys
+from nofm.cli import main
+sys.argv = ["nofm", "--help"]
+with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(SystemExit):
+    main()
+assert "simulate" in text.getvalue(), text.getvalue()
+"""
+LEFT_OUT = {
+    IMPORT: ["amaranth", "cocotb", "matplotlib", "onnx", "pandas", "torch"],
+    HELP: ["amaranth", "cocotb", "matplotlib", "numba", "onnx", "pandas", "torch"],
+}
+
+
+def loaded(code: str) -> set[str]:
+    """The top-level packages that `code` leaves in `sys.modules`."""
+    code += "\nimport sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("code", [IMPORT, HELP], ids=["import", "help"])
+def test_heavy_libraries_stay_out(code: str) -> None:
+    assert sorted(loaded(code) & set(LEFT_OUT[code])) == []
+
+
+def test_the_probe_sees_what_is_loaded() -> None:
+    assert "pandas" in loaded("import pandas.errors")
