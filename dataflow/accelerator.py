@@ -73,9 +73,7 @@ class Array(_Table):
     @classmethod
     def _parse_patterns(cls, value: Any) -> Any:
         if not isinstance(value, list | tuple):
-            raise ValueError(
-                f"patterns must be a list such as ['2:4', '2:8'], not {value!r}"
-            )
+            raise ValueError(f"patterns must be a list such as ['2:4', '2:8'], not {value!r}")
         patterns = tuple(Pattern.parse(text) for text in value)
         if dense := [str(p) for p in patterns if p.dense]:
             raise ValueError(f"patterns lists sparse patterns only, not {dense[0]}")
@@ -83,9 +81,7 @@ class Array(_Table):
 
     @field_validator("dataflows")
     @classmethod
-    def _check_dataflows(
-        cls, value: tuple[DataflowName, ...]
-    ) -> tuple[DataflowName, ...]:
+    def _check_dataflows(cls, value: tuple[DataflowName, ...]) -> tuple[DataflowName, ...]:
         if not value:
             raise ValueError("dataflows must name at least one of ws and os")
         return tuple(name for name in DATAFLOWS if name in value)
@@ -225,11 +221,7 @@ class Accelerator(_Table):
         """The description as TOML; `from_toml` reads it back."""
         document = self.model_dump(mode="json")
         document["array"]["patterns"] = [str(p) for p in self.array.patterns]
-        lines = [
-            f"{key} = {_toml(v)}"
-            for key, v in document.items()
-            if not isinstance(v, dict)
-        ]
+        lines = [f"{key} = {_toml(v)}" for key, v in document.items() if not isinstance(v, dict)]
         for key, table in document.items():
             if isinstance(table, dict):
                 lines += [
@@ -243,11 +235,7 @@ class Accelerator(_Table):
 def _entries(document: dict[str, Any], prefix: str = "") -> list[str]:
     names: list[str] = []
     for key, value in document.items():
-        names += (
-            _entries(value, f"{prefix}{key}.")
-            if isinstance(value, dict)
-            else [prefix + key]
-        )
+        names += _entries(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
     return names
 
 
@@ -395,9 +383,7 @@ def hardware_record(accelerator: Accelerator) -> np.ndarray[Any, Any]:
     array, buffers, dram = accelerator.array, accelerator.buffers, accelerator.dram
     # Cycles a byte as a fraction small enough that bytes (below 2^46) times the numerator fit
     # 63 bits.
-    cycles_per_byte = Fraction(accelerator.clock_hz) / Fraction(
-        dram.bandwidth_gbps * 1e9
-    )
+    cycles_per_byte = Fraction(accelerator.clock_hz) / Fraction(dram.bandwidth_gbps * 1e9)
     if cycles_per_byte > 1:
         cycles_per_byte = 1 / (1 / cycles_per_byte).limit_denominator(1 << 15)
     else:
@@ -425,9 +411,7 @@ def hardware_record(accelerator: Accelerator) -> np.ndarray[Any, Any]:
         output_bank_bytes=buffers.output_kib * 1024 // 2,
         dram_cycles_numerator=cycles_per_byte.numerator,
         dram_cycles_denominator=cycles_per_byte.denominator,
-        dram_latency_cycles=-(
-            -Fraction(dram.latency_ns) * accelerator.clock_hz // 10**9
-        ),
+        dram_latency_cycles=-(-Fraction(dram.latency_ns) * accelerator.clock_hz // 10**9),
         dram_burst_bytes=dram.burst_bytes,
         vector_lanes=accelerator.vector.lanes,
         vector_latency_cycles=accelerator.vector.latency_cycles,

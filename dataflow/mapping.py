@@ -35,8 +35,9 @@ MAPPING = np.dtype(
 )
 """One mapping of product `product` on hardware `hardware` (indices).
 
-`dataflow` is 0 for WS and 1 for OS; tiles are `tile_count` products of [tile_m, taps x tile_length] x [.., tile_n]. Tiles run reduction
-innermost, then columns if `m_outer`, else rows.
+`dataflow` is 0 for WS and 1 for OS; a tile is `tile_count` products of
+[tile_m, taps x tile_length] x [.., tile_n]. Tiles run reduction innermost, then columns if
+`m_outer`, else rows.
 """
 
 WS, OS = 0, 1
@@ -119,8 +120,7 @@ def _right_elements(pr: Any, length: int, n: int) -> int:
 @njit(cache=True)
 def _fits(hw: Any, pr: Any, count: int, m: int, length: int, n: int) -> bool:
     return (
-        count * _left_elements(pr, m, length) * hw.operand_bits
-        <= 8 * hw.activation_bank_bytes
+        count * _left_elements(pr, m, length) * hw.operand_bits <= 8 * hw.activation_bank_bytes
         and count * _right_elements(pr, length, n) * (hw.operand_bits + pr.index_bits)
         <= 8 * hw.weight_bank_bytes
         and count * m * n * hw.accumulator_bits <= 8 * hw.output_bank_bytes
@@ -157,11 +157,7 @@ def _most_length(hw: Any, pr: Any, m: int, n: int, multiple: int) -> int:
     if pr.image_axis == 1:
         most = min(most, _most_positions(pr, elements // -(-m // pr.image_taps)))
     else:
-        rows = (
-            _footprint(pr, m)
-            if pr.image_axis == 0 and pr.image_positions > 0
-            else m * pr.taps
-        )
+        rows = _footprint(pr, m) if pr.image_axis == 0 and pr.image_positions > 0 else m * pr.taps
         most = min(most, elements // rows)
     if most >= pr.length:
         return pr.length
@@ -190,9 +186,7 @@ def _add(
         # Small independent products share a tile.
         count = min(
             pr.count,
-            8
-            * hw.activation_bank_bytes
-            // (_left_elements(pr, m, length) * hw.operand_bits),
+            8 * hw.activation_bank_bytes // (_left_elements(pr, m, length) * hw.operand_bits),
             8
             * hw.weight_bank_bytes
             // (_right_elements(pr, length, n) * (hw.operand_bits + pr.index_bits)),
@@ -336,8 +330,8 @@ def _os_with(hw: Any, pr: Any, out: Any, at: int, v: int) -> int:
 @njit(cache=True)
 def _os(hw: Any, pr: Any, out: Any, at: int) -> int:
     # As many interleaved sums as the columns divide into evenly, then just enough for the adder.
-    folds = -(-pr.n // (hw.columns * hw.interleave))
-    even = -(-(-(-pr.n // folds)) // hw.columns)
+    folds = _ceil(pr.n, hw.columns * hw.interleave)
+    even = _ceil(_ceil(pr.n, folds), hw.columns)
     at = _os_with(hw, pr, out, at, even)
     enough = min(hw.adder_cycles, hw.interleave)
     if enough < even:

@@ -99,9 +99,7 @@ class Product:
         return self.count * self.m * self.taps * self.pattern.kept(self.length) * self.n
 
 
-def products(
-    layer: Layer, stage: str, method: Method, pattern: Pattern
-) -> tuple[Product, ...]:
+def products(layer: Layer, stage: str, method: Method, pattern: Pattern) -> tuple[Product, ...]:
     """The products of one layer in one stage ("ff", "bp" or "wu"); empty where there are none.
 
     Args:
@@ -155,9 +153,7 @@ def _of_linear(layer: Linear, stage: str) -> tuple[Product, ...]:
     return (_weight_gradient(1, ci, rows, co, Image(axis=ALONG_REDUCTION)),)
 
 
-def _weight_gradient(
-    count: int, m: int, positions: int, n: int, image: Image
-) -> Product:
+def _weight_gradient(count: int, m: int, positions: int, n: int, image: Image) -> Product:
     return Product(
         count,
         m,
@@ -222,18 +218,14 @@ class _Window:
 
     @property
     def extents(self) -> tuple[int, ...]:
-        return tuple(
-            d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True)
-        )
+        return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
 
     @property
     def overlapping(self) -> bool:
         """Whether two windows ever touch the same position of the large map."""
         return any(
             extent > stride and small > 1
-            for extent, stride, small in zip(
-                self.extents, self.stride, self.small, strict=True
-            )
+            for extent, stride, small in zip(self.extents, self.stride, self.small, strict=True)
         )
 
     def read_large(self, axis: int) -> Image:
@@ -340,9 +332,7 @@ def _of_convolution(layer: Convolution, stage: str) -> tuple[Product, ...]:
             window.read_large(ALONG_REDUCTION),
         )
         if layer.transposed:  # the gradient is the large map
-            weight_gradient = replace(
-                weight_gradient, left="gradient", right="activation"
-            )
+            weight_gradient = replace(weight_gradient, left="gradient", right="activation")
         return (weight_gradient,)
     reduced, produced = (ci, co) if stage == "ff" else (co, ci)
     if (stage == "ff") != layer.transposed:
@@ -350,9 +340,7 @@ def _of_convolution(layer: Convolution, stage: str) -> tuple[Product, ...]:
     else:
         found = window.scatter(reduced, produced)
     if stage == "bp":
-        found = tuple(
-            replace(product, left="gradient", out="gradient") for product in found
-        )
+        found = tuple(replace(product, left="gradient", out="gradient") for product in found)
     return found
 
 

@@ -18,7 +18,7 @@ def unknown(what: str, name: object, choices: Iterable[str]) -> InputError:
     """An `InputError` for a name outside `choices`, with the nearest names first.
 
     >>> print(unknown("network", "resnet", ["resnet18", "resnet50", "vgg19"]))
-    unknown network 'resnet': did you mean resnet18 or resnet50? (known: resnet18, resnet50, vgg19)
+    unknown network 'resnet': did you mean resnet50 or resnet18? (known: resnet18, resnet50, vgg19)
     """
     known = list(choices)
     near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)

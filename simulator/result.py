@@ -107,9 +107,7 @@ class StepResult:
             "cycles": cycles,
             "dense_cycles": dense_cycles,
             "speedup": dense_cycles / cycles if cycles else 1.0,
-            "product_speedup": dense_product_cycles / product_cycles
-            if product_cycles
-            else 1.0,
+            "product_speedup": dense_product_cycles / product_cycles if product_cycles else 1.0,
             "seconds": cycles / self.accelerator.clock_hz,
             "utilization": sums["effective_macs"] / (cycles * peak) if cycles else 0.0,
             **sums,

@@ -64,7 +64,8 @@ class PeerLayer:
         folds: tiles of the product that pass over the array one after the other.
         mapping_efficiency: share of the units that a fold uses, on average ("Mapping
             Efficiency %" is 100 times that).
-        compute_utilization: share of unit cycles with a product ("Compute Util %").
+        compute_utilization: share of unit cycles with a product. SCALE-Sim's "Compute Util %" is
+            100 times that in os; in ws and is it counts the skew of the columns twice and is lower.
         overall_utilization: m k n products, the pruned ones too, by unit cycles ("Overall
             Util %"); it may pass 1 where the layer is pruned, and is None where `cycles` is 0,
             for SCALE-Sim divides by zero there.

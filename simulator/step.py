@@ -172,6 +172,17 @@ def simulate_product(
     return result(replace(product, pattern=pattern, right_tiled=True), dense)
 
 
+def forward_table(
+    items: Sequence[tuple[str, tuple[Product, ...]]], accelerator: Accelerator, options: Options
+) -> pd.DataFrame:
+    """Rows of forward products alone, each item a layer's name and its products."""
+    todo = [
+        Job(layer=name, kind="product", stage="ff", engine="array", products=found)
+        for name, found in items
+    ]
+    return _table(todo, accelerator, options, None, "forward products")
+
+
 PRODUCT_STAGES: dict[str, tuple[str, str, str]] = {
     "ff": ("rows", "in_features", "out_features"),
     "bp": ("rows", "out_features", "in_features"),

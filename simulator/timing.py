@@ -100,9 +100,7 @@ def _ws_cycles(
     wait = max(0, turnaround - across - wrap)
     passes = count * group_folds
     start = max(first, v * port)
-    last_start = (
-        start + passes * across + (passes - 1) * wrap + count * (group_folds - 1) * wait
-    )
+    last_start = start + passes * across + (passes - 1) * wrap + count * (group_folds - 1) * wait
     tail = (
         (blocks - 1) * block
         + (n - 1) * p
@@ -170,11 +168,7 @@ def _os_cycles(
     slots = groups * n
     out[1] = full * slots * v + passes * slots * v_last
     out[2] = full * slots * (p - v) + passes * slots * (p_last - v_last)
-    out[3] = (
-        full * groups * (block - n * p)
-        + passes * groups * (block_last - n * p_last)
-        + port
-    )
+    out[3] = full * groups * (block - n * p) + passes * groups * (block_last - n * p_last) + port
     out[4] = 0
     out[5] = 0
     out[6] = waits + rows * v_last
@@ -226,9 +220,7 @@ def array_cycles(
     """
     out = np.zeros(8, np.int64)
     groups = taps * -(-length // m_group)
-    _array_cycles(
-        hardware[()], dataflow, interleave, n, m_group, count, m, groups, columns, out
-    )
+    _array_cycles(hardware[()], dataflow, interleave, n, m_group, count, m, groups, columns, out)
     return out
 
 
@@ -378,13 +370,9 @@ def _evaluate(
                         job[7] = 0
                         job[0] = job[1] + job[2] + job[3]
                     if n == 1:
-                        lefts[4 * c + 2 * m + k] = _left_bytes(
-                            hw, pr, size_c, size_m, size_k
-                        )
+                        lefts[4 * c + 2 * m + k] = _left_bytes(hw, pr, size_c, size_m, size_k)
                     if m == 1:
-                        rights[4 * c + 2 * n + k] = _right_bytes(
-                            hw, pr, size_c, size_k, size_n
-                        )
+                        rights[4 * c + 2 * n + k] = _right_bytes(hw, pr, size_c, size_k, size_n)
 
     o_tiles, i_tiles = (m_tiles, n_tiles) if mp.m_outer else (n_tiles, m_tiles)
     latency = hw.dram_latency_cycles
@@ -403,9 +391,7 @@ def _evaluate(
                     times = times_i * _kind_count(kind_k, k_tiles)
                     last_c, last_k = int(c == c_tiles - 1), int(k == k_tiles - 1)
                     last_o, last_i = int(o == o_tiles - 1), int(i == i_tiles - 1)
-                    last_m, last_n = (
-                        (last_o, last_i) if mp.m_outer else (last_i, last_o)
-                    )
+                    last_m, last_n = (last_o, last_i) if mp.m_outer else (last_i, last_o)
                     at = 8 * last_c + 4 * last_m + 2 * last_n + last_k
                     runs[at] += times
 
@@ -454,10 +440,7 @@ def _evaluate(
                         written += times * store
                         spare = jobs[at, 0] - latency
                         # The same as a comparison of cycles, without its division.
-                        if (
-                            moved * hw.dram_cycles_numerator
-                            > spare * hw.dram_cycles_denominator
-                        ):
+                        if moved * hw.dram_cycles_numerator > spare * hw.dram_cycles_denominator:
                             excess = _dram_cycles(hw, moved) - spare
                             # Reads come first: what is late is the writes, up to their length.
                             late = min(excess, _dram_cycles(hw, store))
@@ -476,9 +459,7 @@ def _evaluate(
     right += load_right
     written += store
 
-    cycles = issue = interleave = activation_port = weight_load = accumulate = drain = (
-        fill
-    ) = 0
+    cycles = issue = interleave = activation_port = weight_load = accumulate = drain = fill = 0
     for c in range(0 if c_tiles > 1 else 1, 2):
         for m in range(0 if m_tiles > 1 else 1, 2):
             for n in range(0 if n_tiles > 1 else 1, 2):
@@ -506,16 +487,12 @@ def _evaluate(
     cost.left_bytes = left
     cost.right_bytes = right
     cost.out_bytes = written
-    cost.buffer_bytes = (
-        _buffer_bytes(hw, pr, mp, keep_m, k_tiles, m_tiles) + left + right + written
-    )
+    cost.buffer_bytes = _buffer_bytes(hw, pr, mp, keep_m, k_tiles, m_tiles) + left + right + written
     cost.steps = c_tiles * m_tiles * n_tiles * k_tiles
 
 
 @njit(cache=True)
-def _buffer_bytes(
-    hw: Any, pr: Any, mp: Any, keep_m: int, k_tiles: int, m_tiles: int
-) -> int:
+def _buffer_bytes(hw: Any, pr: Any, mp: Any, keep_m: int, k_tiles: int, m_tiles: int) -> int:
     """Bytes between the buffers and the array.
 
     Each column fold reads all activations. WS loads the weights once for each row tile and moves

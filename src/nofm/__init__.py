@@ -1,10 +1,10 @@
 """NofM: co-design of N:M sparse training accelerators.
 
-    >>> import nofm
-    >>> result = nofm.simulate("resnet18", batch=512, method="bdwp", pattern="2:8",
-    ...                        hardware="sat-32x32")
-    >>> result.layers  # a pandas DataFrame, one row a job
-    >>> result.total["speedup"]
+>>> import nofm
+>>> result = nofm.simulate("resnet18", batch=512, method="bdwp", pattern="2:8",
+...                        hardware="sat-32x32")
+>>> result.layers  # a pandas DataFrame, one row a job
+>>> result.total["speedup"]
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-
 from nofm.dataflow.accelerator import Accelerator, load
 from nofm.dataflow.methods import Method
 from nofm.dataflow.methods import method as find_method
@@ -60,9 +59,7 @@ def simulate(
         return simulate_product(*_sizes(gemm), accelerator, stage, parsed, options)
     if workload is None:
         raise InputError("a workload or a gemm is needed, not neither")
-    return simulate_step(
-        _trace(workload, batch), accelerator, find_method(method), parsed, options
-    )
+    return simulate_step(_trace(workload, batch), accelerator, find_method(method), parsed, options)
 
 
 def sweep_hardware(
@@ -89,9 +86,7 @@ def sweep_hardware(
 
     accelerators = [load(item) for item in hardware]
     options = Options(interleave=interleave, pregeneration=pregeneration, schedule=schedule)
-    steps = StepBatch(
-        _trace(workload, batch), find_method(method), Pattern.parse(pattern), options
-    )
+    steps = StepBatch(_trace(workload, batch), find_method(method), Pattern.parse(pattern), options)
     cycles, moved = steps.evaluate(accelerators)
     names = [accelerator.name for accelerator in accelerators]
     return pd.DataFrame({"hardware": names, "cycles": cycles, "dram_bytes": moved})

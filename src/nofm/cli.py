@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from nofm.kernels.errors import InputError, unknown
 
@@ -84,8 +84,13 @@ def simulate(
     ] = None,
 ) -> None:
     """Simulate a network's N:M training step, or one matrix product."""
+    machine = _accelerator(hardware, settings)
     if peer is not None:
-        _simulate_peer(workload, peer, array, dataflow or "ws", _accelerator(hardware, settings), json)
+        if workload is None:
+            raise InputError("--peer needs a SCALE-Sim topology CSV, not nothing")
+        from nofm.peers import simulate_peer
+
+        _print_peer(simulate_peer(workload, peer, array, dataflow or "ws", machine), json)
         return
     from nofm.api import simulate as run
 
@@ -94,7 +99,7 @@ def simulate(
         batch=batch,
         method=method,
         pattern=pattern,
-        hardware=_accelerator(hardware, settings),
+        hardware=machine,
         gemm=gemm,
         stage=stage,
         interleave=interleave,
@@ -104,7 +109,7 @@ def simulate(
     from nofm.simulator.report import export, tables
 
     if output is not None:
-        export.write(result, output, ablation=_ablation(result, workload, batch, method, pattern))
+        export.write(result, output)
     if json:
         _print_json(export.to_json(result))
         return
@@ -153,6 +158,41 @@ def _console() -> Any:
 
 def _print_json(document: Any) -> None:
     typer.echo(json_module.dumps(document, allow_nan=False))
+
+
+def _print_peer(document: dict[str, Any], json: bool) -> None:
+    if json:
+        _print_json(document)
+        return
+    from rich.table import Table
+
+    shape = f"{document['array']['rows']} x {document['array']['columns']}"
+    table = Table(
+        title=f"{document['workload']}, {document['peer']}, {shape} {document['dataflow']}"
+    )
+    table.add_column("layer")
+    for heading in ("M", "K", "N", "pattern", "cycles", "mapping %", "utilisation %", "SAT cycles"):
+        table.add_column(heading, justify="right")
+    for row in document["layers"]:
+        sat = "" if row["sat_cycles"] is None else f"{row['sat_cycles']:,}"
+        table.add_row(
+            row["layer"],
+            *(f"{row[name]:,}" for name in "mkn"),
+            row["pattern"],
+            f"{row['cycles']:,}",
+            f"{100 * row['mapping_efficiency']:.1f}",
+            f"{100 * row['compute_utilization']:.1f}",
+            sat,
+        )
+    table.add_section()
+    total = document["total"]
+    table.add_row(
+        "total", "", "", "", "", f"{total['cycles']:,}", "", "", f"{total['sat_cycles']:,}"
+    )
+    console = _console()
+    console.print(table)
+    for note in document["notes"]:
+        console.print(f"- {note}", markup=False)
 
 
 @app.command()
@@ -207,21 +247,24 @@ def main() -> None:
         code = app(standalone_mode=False)
     except InputError as error:
         code = _refuse(str(error))
-    except click.ClickException as error:
+    except TyperException as error:
         code = _refuse(error.format_message())
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         code = 130
     except BrokenPipeError:
         # The reader has gone; nothing more can be said to it.
         sys.stderr.close()
         code = 141
     except OSError as error:
-        code = _refuse(f"cannot use {error.filename}: {error.strerror}" if error.filename else str(error))
+        code = _refuse(
+            f"cannot use {error.filename}: {error.strerror}" if error.filename else str(error)
+        )
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _refuse(reason: str) -> int:
-    print("nofm: " + " ".join(reason.split()), file=sys.stderr)
+    if reason:  # there is none when a group of commands was named without one: that prints help
+        typer.echo("nofm: " + " ".join(reason.split()), err=True)
     return 2
 
 

@@ -10,9 +10,9 @@ import pytest
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 WITH_EXAMPLES = sorted(
-    ".".join(path.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__")
-    for folder in [SRC / "nofm", *(SRC / "nofm").iterdir()]
-    if folder.is_dir()
+    ".".join(path.relative_to(SRC).with_suffix("").parts)
+    for folder in (SRC / "nofm").iterdir()
+    if folder.is_symlink()
     for path in folder.glob("*.py")
     if ">>> " in path.read_text(encoding="utf-8")
 )
