@@ -11,7 +11,7 @@ from fractions import Fraction
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from pydantic import (
@@ -26,6 +26,8 @@ from pydantic import (
 from nofm.dataflow.formats import BITS, FormatName
 from nofm.kernels.errors import InputError, unknown
 from nofm.kernels.pattern import Pattern
+from nofm.kernels.tiered import integers
+from nofm.workloads.layer import VectorKind
 
 DataflowName = Literal["ws", "os"]
 DATAFLOWS: tuple[DataflowName, ...] = ("ws", "os")
@@ -33,8 +35,7 @@ DATAFLOWS: tuple[DataflowName, ...] = ("ws", "os")
 
 Count = Annotated[int, Field(ge=1, le=4096, strict=True)]
 Cycles = Annotated[int, Field(ge=1, le=64, strict=True)]
-Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False, strict=True)]
 
 
 class _Table(BaseModel):
@@ -73,7 +74,7 @@ class Array(_Table):
     @classmethod
     def _parse_patterns(cls, value: Any) -> Any:
         if not isinstance(value, list | tuple):
-            raise ValueError(f"patterns must be a list such as ['2:4', '2:8'], not {value!r}")
+            raise ValueError(f"must be a list such as ['2:4', '2:8'], not {_shown(value)}")
         patterns = tuple(Pattern.parse(text) for text in value)
         if dense := [str(p) for p in patterns if p.dense]:
             raise ValueError(f"patterns lists sparse patterns only, not {dense[0]}")
@@ -119,6 +120,14 @@ class Vector(Engine):
 
     fused: tuple[str, ...] = ()
 
+    @field_validator("fused")
+    @classmethod
+    def _check_fused(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for kind in value:
+            if kind not in get_args(VectorKind):
+                raise unknown("kind of vector work", kind, get_args(VectorKind))
+        return tuple(dict.fromkeys(value))
+
 
 class Buffers(_Table):
     """On-chip buffers. Each holds two banks, so that one is filled while the other is used."""
@@ -132,8 +141,8 @@ class Dram(_Table):
     """Off-chip memory: peak bandwidth, latency of a first byte, and the burst that every
     contiguous run is rounded up to."""
 
-    bandwidth_gbps: Annotated[float, Field(gt=0, le=1e5, allow_inf_nan=False)]
-    latency_ns: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+    bandwidth_gbps: Annotated[float, Field(gt=0, le=1e5, allow_inf_nan=False, strict=True)]
+    latency_ns: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False, strict=True)]
     burst_bytes: Annotated[int, Field(ge=1, le=1 << 16, strict=True)]
 
 
@@ -165,7 +174,7 @@ class Accelerator(_Table):
     """
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
-    clock_mhz: Annotated[float, Field(gt=0, le=1e5, allow_inf_nan=False)]
+    clock_mhz: Annotated[float, Field(ge=1e-3, le=1e5, allow_inf_nan=False, strict=True)]
     array: Array
     formats: Formats = Formats()
     sore: Engine
@@ -253,6 +262,15 @@ def _toml(value: object) -> str:
     return repr(value)
 
 
+def _shown(value: object) -> str:
+    """`value` in an error: not too long, and also where Python prints no number that long."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def from_document(document: dict[str, Any], source: str) -> Accelerator:
     """Check a description given as nested dicts.
 
@@ -274,7 +292,7 @@ def from_document(document: dict[str, Any], source: str) -> Accelerator:
         if first["type"] == "value_error":
             raise InputError(f"{source}: {where}: {message}") from None
         raise InputError(
-            f"{source}: {where}: {message[0].lower() + message[1:]}, not {first['input']!r}"
+            f"{source}: {where}: {message[0].lower() + message[1:]}, not {_shown(first['input'])}"
         ) from None
 
 
@@ -286,9 +304,10 @@ def from_toml(text: str, source: str) -> Accelerator:
     """
     try:
         document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "too deeply nested"
-        raise InputError(f"{source} is not valid TOML: {reason}") from None
+    except RecursionError:
+        raise InputError(f"{source} is not valid TOML: it is nested too deeply") from None
+    except ValueError as error:  # malformed, or a number of too many digits
+        raise InputError(f"{source} is not valid TOML: {str(error).splitlines()[0]}") from None
     return from_document(document, source)
 
 
@@ -342,37 +361,32 @@ def load(hardware: str | Path | Accelerator) -> Accelerator:
     return from_toml(text, str(path))
 
 
-HARDWARE = np.dtype(
-    [
-        (name, np.int64)
-        for name in (
-            "rows",
-            "columns",
-            "interleave",
-            "multiplier_cycles",
-            "adder_cycles",
-            "accumulator_cycles",
-            "group_port_elements",
-            "weight_registers",
-            "has_ws",
-            "has_os",
-            "operand_bits",
-            "accumulator_bits",
-            "activation_bank_bytes",
-            "weight_bank_bytes",
-            "output_bank_bytes",
-            "dram_cycles_numerator",
-            "dram_cycles_denominator",
-            "dram_latency_cycles",
-            "dram_burst_bytes",
-            "vector_lanes",
-            "vector_latency_cycles",
-            "wuve_lanes",
-            "wuve_latency_cycles",
-            "sore_lanes",
-            "sore_latency_cycles",
-        )
-    ]
+HARDWARE = integers(
+    "rows",
+    "columns",
+    "interleave",
+    "multiplier_cycles",
+    "adder_cycles",
+    "accumulator_cycles",
+    "group_port_elements",
+    "weight_registers",
+    "has_ws",
+    "has_os",
+    "operand_bits",
+    "accumulator_bits",
+    "activation_bank_bytes",
+    "weight_bank_bytes",
+    "output_bank_bytes",
+    "dram_cycles_numerator",
+    "dram_cycles_denominator",
+    "dram_latency_cycles",
+    "dram_burst_bytes",
+    "vector_lanes",
+    "vector_latency_cycles",
+    "wuve_lanes",
+    "wuve_latency_cycles",
+    "sore_lanes",
+    "sore_latency_cycles",
 )
 """What compiled code knows of an `Accelerator`. A DRAM transfer of b bytes takes
 ceil(b * dram_cycles_numerator / dram_cycles_denominator) cycles."""
@@ -381,18 +395,18 @@ ceil(b * dram_cycles_numerator / dram_cycles_denominator) cycles."""
 def hardware_record(accelerator: Accelerator) -> np.ndarray[Any, Any]:
     """One `HARDWARE` record as a zero-dimensional array."""
     array, buffers, dram = accelerator.array, accelerator.buffers, accelerator.dram
-    # Cycles a byte as a fraction small enough that bytes (below 2^46) times the numerator fit
-    # 63 bits.
-    cycles_per_byte = Fraction(accelerator.clock_hz) / Fraction(dram.bandwidth_gbps * 1e9)
-    if cycles_per_byte > 1:
-        cycles_per_byte = 1 / (1 / cycles_per_byte).limit_denominator(1 << 15)
-    else:
-        cycles_per_byte = cycles_per_byte.limit_denominator(1 << 15)
-    if not 0 < cycles_per_byte.numerator < 1 << 16:
+    bytes_per_cycle = Fraction(dram.bandwidth_gbps) * 10**9 / accelerator.clock_hz
+    if not Fraction(1, 1 << 15) <= bytes_per_cycle <= 1 << 15:
         raise InputError(
             f"accelerator {accelerator.name!r}: DRAM must move from 2^-15 to 2^15 bytes a cycle, "
-            f"not {dram.bandwidth_gbps * 1e9 / accelerator.clock_hz:.3g}"
+            f"not {float(bytes_per_cycle):.3g}"
         )
+    # Cycles a byte as a fraction small enough that bytes (below 2^46) times the numerator fit
+    # 63 bits; it is off by less than one part in 2^15.
+    if bytes_per_cycle < 1:
+        cycles_per_byte = 1 / bytes_per_cycle.limit_denominator(1 << 15)
+    else:
+        cycles_per_byte = (1 / bytes_per_cycle).limit_denominator(1 << 15)
     values = dict(
         rows=array.rows,
         columns=array.columns,

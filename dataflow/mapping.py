@@ -10,28 +10,23 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from nofm.dataflow.accelerator import HARDWARE
 from nofm.dataflow.products import PRODUCT
+from nofm.kernels.tiered import helper, integers, tiered
 
 Records = np.ndarray[Any, Any]
 
-MAPPING = np.dtype(
-    [
-        (name, np.int64)
-        for name in (
-            "hardware",
-            "product",
-            "dataflow",
-            "interleave",
-            "tile_count",
-            "tile_m",
-            "tile_length",
-            "tile_n",
-            "m_outer",
-        )
-    ]
+MAPPING = integers(
+    "hardware",
+    "product",
+    "dataflow",
+    "interleave",
+    "tile_count",
+    "tile_m",
+    "tile_length",
+    "tile_n",
+    "m_outer",
 )
 """One mapping of product `product` on hardware `hardware` (indices).
 
@@ -41,23 +36,25 @@ MAPPING = np.dtype(
 """
 
 WS, OS = 0, 1
+PATIENCE = 2_000
+"""Products that a process interprets before it compiles: a few seconds' worth."""
 MOST = 48
 """Most candidates for one product on one accelerator."""
 LEVELS = 3
 """Tile widths tried for each dataflow: the largest that fits, and its halves."""
 
 
-@njit(cache=True, inline="always")
+@helper
 def _ceil(a: int, b: int) -> int:
     return -(-a // b)
 
 
-@njit(cache=True)
+@helper
 def _round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
 
-@njit(cache=True)
+@helper
 def _balanced(whole: int, most: int, multiple: int) -> int:
     """The size of equal tiles no larger than `most`, rounded up to a multiple where that fits."""
     tiles = -(-whole // most)
@@ -65,12 +62,12 @@ def _balanced(whole: int, most: int, multiple: int) -> int:
     return min(tile, most, whole)
 
 
-@njit(cache=True)
+@helper
 def _kept(pr: Any, length: int) -> int:
     return length // pr.keep_m * pr.keep_n + min(length % pr.keep_m, pr.keep_n)
 
 
-@njit(cache=True)
+@helper
 def _footprint(pr: Any, positions: int) -> int:
     """Elements of one channel that `positions` consecutive positions of a feature map read."""
     if pr.image_positions == 0:
@@ -84,7 +81,7 @@ def _footprint(pr: Any, positions: int) -> int:
     return (whole * pr.image_in_height + rows) * pr.image_in_width
 
 
-@njit(cache=True)
+@helper
 def _most_positions(pr: Any, elements: int) -> int:
     """Most consecutive positions whose footprint has at most `elements`."""
     if pr.image_positions == 0:
@@ -99,7 +96,7 @@ def _most_positions(pr: Any, elements: int) -> int:
     return min(out_rows * pr.image_out_width, pr.image_positions)
 
 
-@njit(cache=True)
+@helper
 def _left_elements(pr: Any, m: int, length: int) -> int:
     if pr.image_axis == 0:
         if pr.image_positions == 0:
@@ -110,14 +107,14 @@ def _left_elements(pr: Any, m: int, length: int) -> int:
     return m * pr.taps * length
 
 
-@njit(cache=True)
+@helper
 def _right_elements(pr: Any, length: int, n: int) -> int:
     if pr.image_axis == 2 and pr.image_positions > 0:
         return _footprint(pr, n) * _kept(pr, length)
     return pr.taps * _kept(pr, length) * n
 
 
-@njit(cache=True)
+@helper
 def _fits(hw: Any, pr: Any, count: int, m: int, length: int, n: int) -> bool:
     return (
         count * _left_elements(pr, m, length) * hw.operand_bits <= 8 * hw.activation_bank_bytes
@@ -127,7 +124,7 @@ def _fits(hw: Any, pr: Any, count: int, m: int, length: int, n: int) -> bool:
     )
 
 
-@njit(cache=True)
+@helper
 def _most_m(hw: Any, pr: Any, length: int, n: int) -> int:
     """Most rows of a tile that the activation and output banks hold."""
     elements = 8 * hw.activation_bank_bytes // hw.operand_bits
@@ -144,7 +141,7 @@ def _most_m(hw: Any, pr: Any, length: int, n: int) -> int:
     return min(most, pr.m)
 
 
-@njit(cache=True)
+@helper
 def _most_length(hw: Any, pr: Any, m: int, n: int, multiple: int) -> int:
     """Longest run of a tile that the activation and weight banks hold."""
     elements = 8 * hw.activation_bank_bytes // hw.operand_bits
@@ -166,11 +163,12 @@ def _most_length(hw: Any, pr: Any, m: int, n: int, multiple: int) -> int:
     return most // pr.keep_m * pr.keep_m
 
 
-@njit(cache=True)
+@helper
 def _add(
     hw: Any,
     pr: Any,
     out: Any,
+    first: int,
     at: int,
     dataflow: int,
     v: int,
@@ -178,8 +176,11 @@ def _add(
     length: int,
     n: int,
 ) -> int:
-    """Write one candidate if it fits and is new; give the next free place."""
-    if m < 1 or length < 1 or n < 1 or at == MOST or not _fits(hw, pr, 1, m, length, n):
+    """Write one candidate if it fits and is new; give the next free place.
+
+    The candidates of this product stand from `first` on.
+    """
+    if m < 1 or length < 1 or n < 1 or at == first + MOST or not _fits(hw, pr, 1, m, length, n):
         return at
     count = 1
     if pr.count > 1 and m == pr.m and length == pr.length and n == pr.n:
@@ -201,7 +202,7 @@ def _add(
     rows_outside = left + (right * m_tiles if n_tiles > 1 else right)
     columns_outside = right + (left * n_tiles if m_tiles > 1 else left)
     m_outer = int(rows_outside <= columns_outside)
-    for j in range(at):
+    for j in range(first, at):
         other = out[j]
         if (
             other.dataflow == dataflow
@@ -222,7 +223,7 @@ def _add(
     return at + 1
 
 
-@njit(cache=True)
+@helper
 def _even_interleave(hw: Any, n: int, m: int) -> int:
     """Rows in a block so that blocks of `m` rows come out even, at least the adder's depth."""
     if n == 1:
@@ -231,7 +232,7 @@ def _even_interleave(hw: Any, n: int, m: int) -> int:
     return max(-(-m // blocks), min(hw.adder_cycles, hw.interleave))
 
 
-@njit(cache=True)
+@helper
 def _length_multiple(hw: Any, pr: Any) -> int:
     """Run lengths whose groups fill whole array rows."""
     a, b = hw.rows, pr.taps
@@ -240,8 +241,9 @@ def _length_multiple(hw: Any, pr: Any) -> int:
     return pr.keep_m * (hw.rows // a)
 
 
-@njit(cache=True)
-def _ws(hw: Any, pr: Any, out: Any, at: int) -> int:
+@helper
+def _ws(hw: Any, pr: Any, out: Any, first: int) -> int:
+    at = first
     if pr.keep_n > hw.weight_registers:
         return at
     multiple = _length_multiple(hw, pr)
@@ -261,17 +263,8 @@ def _ws(hw: Any, pr: Any, out: Any, at: int) -> int:
             if m >= 1:
                 if pr.image_axis != 0 or pr.image_positions == 0:
                     m = _balanced(pr.m, m, pr.image_taps if pr.image_axis == 1 else 1)
-                at = _add(
-                    hw,
-                    pr,
-                    out,
-                    at,
-                    WS,
-                    _even_interleave(hw, pr.keep_n, m),
-                    m,
-                    length,
-                    n,
-                )
+                v = _even_interleave(hw, pr.keep_n, m)
+                at = _add(hw, pr, out, first, at, WS, v, m, length, n)
         # Then as many rows as the output bank holds: operands are read fewer times.
         m = min(pr.m, 8 * hw.output_bank_bytes // (n * hw.accumulator_bits))
         if m >= 1:
@@ -279,17 +272,8 @@ def _ws(hw: Any, pr: Any, out: Any, at: int) -> int:
             length = _most_length(hw, pr, m, n, multiple)
             if length >= 1:
                 length = _balanced(pr.length, length, multiple)
-                at = _add(
-                    hw,
-                    pr,
-                    out,
-                    at,
-                    WS,
-                    _even_interleave(hw, pr.keep_n, m),
-                    m,
-                    length,
-                    n,
-                )
+                v = _even_interleave(hw, pr.keep_n, m)
+                at = _add(hw, pr, out, first, at, WS, v, m, length, n)
         if at > found:
             levels += 1
         if n <= hw.columns:
@@ -298,8 +282,8 @@ def _ws(hw: Any, pr: Any, out: Any, at: int) -> int:
     return at
 
 
-@njit(cache=True)
-def _os_with(hw: Any, pr: Any, out: Any, at: int, v: int) -> int:
+@helper
+def _os_with(hw: Any, pr: Any, out: Any, first: int, at: int, v: int) -> int:
     fold = hw.columns * v
     n = pr.n
     levels = 0
@@ -309,7 +293,7 @@ def _os_with(hw: Any, pr: Any, out: Any, at: int, v: int) -> int:
         if m >= 1:
             if m >= hw.rows and (pr.image_axis != 0 or pr.image_positions == 0):
                 m = _balanced(pr.m, m, hw.rows)
-            at = _add(hw, pr, out, at, OS, v, m, pr.length, n)
+            at = _add(hw, pr, out, first, at, OS, v, m, pr.length, n)
         if at > found:
             levels += 1
         if n <= fold:
@@ -323,43 +307,38 @@ def _os_with(hw: Any, pr: Any, out: Any, at: int, v: int) -> int:
         length = _most_length(hw, pr, m, n, max(1, pr.keep_m))
     if length >= 1:
         length = _balanced(pr.length, length, pr.keep_m)
-        at = _add(hw, pr, out, at, OS, v, m, length, n)
+        at = _add(hw, pr, out, first, at, OS, v, m, length, n)
     return at
 
 
-@njit(cache=True)
-def _os(hw: Any, pr: Any, out: Any, at: int) -> int:
+@helper
+def _os(hw: Any, pr: Any, out: Any, first: int, at: int) -> int:
     # As many interleaved sums as the columns divide into evenly, then just enough for the adder.
     folds = _ceil(pr.n, hw.columns * hw.interleave)
     even = _ceil(_ceil(pr.n, folds), hw.columns)
-    at = _os_with(hw, pr, out, at, even)
+    at = _os_with(hw, pr, out, first, at, even)
     enough = min(hw.adder_cycles, hw.interleave)
     if enough < even:
-        at = _os_with(hw, pr, out, at, enough)
+        at = _os_with(hw, pr, out, first, at, enough)
     return at
 
 
-@njit(cache=True)
-def _candidates(
-    hardware: Any, products: Any, allowed: Any, out: Any, scratch: Any, firsts: Any
-) -> int:
-    total = 0
+@tiered(PATIENCE)
+def _candidates(hardware: Any, products: Any, allowed: Any, out: Any, firsts: Any) -> None:
+    at = 0
     for h in range(len(hardware)):
         for p in range(len(products)):
             hw, pr = hardware[h], products[p]
-            firsts[h * len(products) + p] = total
-            at = 0
+            first = at
+            firsts[h * len(products) + p] = first
             if hw.has_ws and allowed[p, WS]:
-                at = _ws(hw, pr, scratch, at)
+                at = _ws(hw, pr, out, first)
             if hw.has_os and allowed[p, OS]:
-                at = _os(hw, pr, scratch, at)
-            for j in range(at):
-                scratch[j].hardware = h
-                scratch[j].product = p
-                out[total] = scratch[j]
-                total += 1
-    firsts[len(hardware) * len(products)] = total
-    return total
+                at = _os(hw, pr, out, first, at)
+            for j in range(first, at):
+                out[j].hardware = h
+                out[j].product = p
+    firsts[len(hardware) * len(products)] = at
 
 
 def candidates(
@@ -385,7 +364,6 @@ def candidates(
         allowed = np.ones((len(products), 2), np.bool_)
     pairs = len(hardware) * len(products)
     out = np.zeros(pairs * MOST, MAPPING)
-    scratch = np.zeros(MOST, MAPPING)
     firsts = np.zeros(pairs + 1, np.int64)
-    total = _candidates(hardware, products, allowed, out, scratch, firsts)
-    return out[:total], firsts
+    _candidates(pairs, hardware, products, allowed, out, firsts)
+    return out[: firsts[-1]], firsts

@@ -23,6 +23,7 @@ import numpy as np
 from nofm.dataflow.methods import Method
 from nofm.kernels.errors import InputError
 from nofm.kernels.pattern import DENSE, Pattern
+from nofm.kernels.tiered import integers
 from nofm.workloads.layer import Convolution, Layer, Linear, MatMul, WeightLayer
 
 MAX_MACS = 2**60
@@ -129,6 +130,10 @@ def products(layer: Layer, stage: str, method: Method, pattern: Pattern) -> tupl
 def _sparse(product: Product, operand: str, stage: str, pattern: Pattern) -> Product:
     if pattern.kept(product.length) == product.length:
         return product  # too short to prune, such as a depthwise convolution's single channel
+    if stage == "wu" and product.right != operand:
+        # A transposed convolution reads the gradient through its window: groups along positions
+        # of the gradient do not lie along the reduction.
+        return product
     if operand == "weight" or stage == "wu":
         return replace(product, pattern=pattern, right_tiled=True)
     # The sparse gradient is the left operand of BP: the transposed product has it on the right.
@@ -270,8 +275,8 @@ class _Window:
         ]
         found = []
         for phase in cartesian(*by_dimension):
-            positions = [positions for positions, _ in phase]
-            taps = [taps for _, taps in phase]
+            positions = [positions for positions, _, _ in phase]
+            taps = [taps for _, taps, _ in phase]
             found.append(
                 Product(
                     self.groups,
@@ -285,7 +290,7 @@ class _Window:
                         positions=math.prod(positions),
                         out_width=math.prod(positions[1:]),
                         stride=1,
-                        extent=taps[0],
+                        extent=phase[0][2],
                         in_height=self.small[0],
                         in_width=math.prod(self.small[1:]),
                     ),
@@ -296,15 +301,20 @@ class _Window:
 
 def _phases(
     size: int, kernel: int, stride: int, padding: tuple[int, int], dilation: int
-) -> list[tuple[int, int]]:
-    """(positions, taps) of each phase of one dimension that any tap hits."""
+) -> list[tuple[int, int, int]]:
+    """(positions, taps, extent) of each phase of one dimension that any tap hits.
+
+    The extent is that of the taps in positions of the small map, of which they skip some where
+    the convolution is dilated.
+    """
+    apart = dilation // math.gcd(dilation, stride)
     found = []
     for phase in range(min(stride, size + padding[0])):
         taps = sum(1 for tap in range(kernel) if tap * dilation % stride == phase)
         first = (phase - padding[0]) % stride
         positions = len(range(first, size, stride))
         if taps and positions:
-            found.append((positions, taps))
+            found.append((positions, taps, (taps - 1) * apart + 1))
     return found
 
 
@@ -344,30 +354,25 @@ def _of_convolution(layer: Convolution, stage: str) -> tuple[Product, ...]:
     return found
 
 
-PRODUCT = np.dtype(
-    [
-        (name, np.int64)
-        for name in (
-            "count",
-            "m",
-            "taps",
-            "length",
-            "n",
-            "keep_n",
-            "keep_m",
-            "index_bits",
-            "image_axis",
-            "image_taps",
-            "image_positions",
-            "image_out_width",
-            "image_stride",
-            "image_extent",
-            "image_in_height",
-            "image_in_width",
-            "right_tiled",
-            "out_tiled",
-        )
-    ]
+PRODUCT = integers(
+    "count",
+    "m",
+    "taps",
+    "length",
+    "n",
+    "keep_n",
+    "keep_m",
+    "index_bits",
+    "image_axis",
+    "image_taps",
+    "image_positions",
+    "image_out_width",
+    "image_stride",
+    "image_extent",
+    "image_in_height",
+    "image_in_width",
+    "right_tiled",
+    "out_tiled",
 )
 """What compiled code knows of a `Product`."""
 

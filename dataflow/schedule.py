@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from nofm.dataflow.accelerator import Accelerator
 from nofm.dataflow.mapping import candidates
@@ -44,22 +43,16 @@ def allowed_dataflows(policy: str, stages: Sequence[str]) -> np.ndarray[Any, np.
     return allowed
 
 
-@njit(cache=True)
-def _fastest(firsts: Any, cycles: Any, moved: Any) -> Any:
-    best = np.full(len(firsts) - 1, -1, np.int64)
-    for pair in range(len(firsts) - 1):
-        for i in range(firsts[pair], firsts[pair + 1]):
-            j = best[pair]
-            if j < 0 or cycles[i] < cycles[j] or (cycles[i] == cycles[j] and moved[i] < moved[j]):
-                best[pair] = i
-    return best
-
-
 def fastest(firsts: Records, costs: Records) -> Records:
     """int64 [len(firsts) - 1]: the best candidate of each pair, -1 where there is none."""
     moved = costs["left_bytes"] + costs["right_bytes"] + costs["out_bytes"]
-    chosen: Records = _fastest(firsts, np.ascontiguousarray(costs["cycles"]), moved)
-    return chosen
+    pair = np.repeat(np.arange(len(firsts) - 1), np.diff(firsts))
+    # Stable: of equal candidates the first stays first.
+    order = np.lexsort((moved, costs["cycles"], pair))
+    best = np.full(len(firsts) - 1, -1, np.int64)
+    filled = np.diff(firsts) > 0
+    best[filled] = order[firsts[:-1][filled]]
+    return best
 
 
 @dataclass(frozen=True)

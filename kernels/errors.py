@@ -28,12 +28,6 @@ def unknown(what: str, name: object, choices: Iterable[str]) -> InputError:
 
 def positive(what: str, value: object, *, at_most: int = 2**31 - 1) -> int:
     """`value` as an int, or an `InputError` when it is not a whole number in [1, at_most]."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int)
-        or not 1 <= value <= at_most
-    ):
-        raise InputError(
-            f"{what} must be a whole number from 1 to {at_most}, not {value!r}"
-        )
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= at_most:
+        raise InputError(f"{what} must be a whole number from 1 to {at_most}, not {value!r}")
     return value

@@ -42,9 +42,7 @@ class Pattern:
             return text
         if text == "dense":
             return DENSE
-        match = re.fullmatch(
-            r"\s*([+-]?\d{1,9}):([+-]?\d{1,9})\s*", str(text), re.ASCII
-        )
+        match = re.fullmatch(r"\s*([+-]?\d{1,9}):([+-]?\d{1,9})\s*", str(text), re.ASCII)
         if match is None:
             raise InputError(f"pattern must look like 2:8 or be 'dense', not {text!r}")
         return cls(int(match[1]), int(match[2]))

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from nofm.dataflow.accelerator import HARDWARE
 from nofm.dataflow.mapping import MAPPING
 from nofm.dataflow.products import PRODUCT
+from nofm.kernels.tiered import helper, integers, tiered
 
 Records = np.ndarray[Any, Any]
 
@@ -28,40 +28,35 @@ PARTS = (
 )
 """What `array_cycles` splits a job's cycles into, after their total."""
 
-COST = np.dtype(
-    [
-        (name, np.int64)
-        for name in (
-            "cycles",
-            *PARTS,
-            "dram_read",
-            "dram_write",
-            "left_bytes",
-            "right_bytes",
-            "out_bytes",
-            "buffer_bytes",
-            "steps",
-        )
-    ]
+COST = integers(
+    "cycles",
+    *PARTS,
+    "dram_read",
+    "dram_write",
+    "left_bytes",
+    "right_bytes",
+    "out_bytes",
+    "buffer_bytes",
+    "steps",
 )
 """What a mapping costs: cycles = the `PARTS` + `dram_read` + `dram_write` (cycles that DRAM
 transfers add); DRAM bytes by operand; bytes to and from the buffers; steps of the tile pipeline."""
 
 WS, OS = 0, 1
+PATIENCE = 10_000
+"""Mappings, or jobs, that a process interprets before it compiles: a few seconds' worth."""
 VECTOR, WUVE, SORE, WUVE_SORE = 1, 2, 3, 4
 
-ENGINE_JOB = np.dtype(
-    [(name, np.int64) for name in ("engine", "elements", "read_bytes", "written_bytes")]
-)
+ENGINE_JOB = integers("engine", "elements", "read_bytes", "written_bytes")
 """A streaming job of an engine, numbered as in `dataflow.jobs.ENGINES`."""
 
 
-@njit(cache=True, inline="always")
+@helper
 def _ceil(a: int, b: int) -> int:
     return -(-a // b)
 
 
-@njit(cache=True)
+@helper
 def _ws_cycles(
     hw: Any,
     v: int,
@@ -121,7 +116,7 @@ def _ws_cycles(
     out[7] = out[0] - out[1] - out[2] - out[3] - out[4] - out[5]
 
 
-@njit(cache=True)
+@helper
 def _os_cycles(
     hw: Any,
     v: int,
@@ -175,7 +170,7 @@ def _os_cycles(
     out[7] = out[0] - out[1] - out[2] - out[3] - out[6]
 
 
-@njit(cache=True)
+@helper
 def _array_cycles(
     hw: Any,
     dataflow: int,
@@ -220,11 +215,13 @@ def array_cycles(
     """
     out = np.zeros(8, np.int64)
     groups = taps * -(-length // m_group)
-    _array_cycles(hardware[()], dataflow, interleave, n, m_group, count, m, groups, columns, out)
+    _array_cycles(
+        np.atleast_1d(hardware)[0], dataflow, interleave, n, m_group, count, m, groups, columns, out
+    )
     return out
 
 
-@njit(cache=True)
+@helper
 def _positions(pr: Any, positions: int) -> int:
     """Elements of one channel that `positions` consecutive positions of a feature map read."""
     if pr.image_positions == 0:
@@ -238,18 +235,18 @@ def _positions(pr: Any, positions: int) -> int:
     return (whole * pr.image_in_height + rows) * pr.image_in_width
 
 
-@njit(cache=True)
+@helper
 def _kept(pr: Any, length: int) -> int:
     return length // pr.keep_m * pr.keep_n + min(length % pr.keep_m, pr.keep_n)
 
 
-@njit(cache=True)
+@helper
 def _run_bytes(runs: int, bits: int, burst: int) -> int:
     """Bytes on the bus for `runs` contiguous runs of `bits` each."""
     return runs * _ceil(_ceil(bits, 8), burst) * burst
 
 
-@njit(cache=True)
+@helper
 def _left_bytes(hw: Any, pr: Any, count: int, m: int, length: int) -> int:
     bits, burst = hw.operand_bits, hw.dram_burst_bytes
     if pr.image_axis == 0:
@@ -268,7 +265,7 @@ def _left_bytes(hw: Any, pr: Any, count: int, m: int, length: int) -> int:
     return _run_bytes(count, m * pr.taps * length * bits, burst)
 
 
-@njit(cache=True)
+@helper
 def _right_bytes(hw: Any, pr: Any, count: int, length: int, n: int) -> int:
     bits, burst = hw.operand_bits + pr.index_bits, hw.dram_burst_bytes
     kept = _kept(pr, length)
@@ -279,7 +276,7 @@ def _right_bytes(hw: Any, pr: Any, count: int, length: int, n: int) -> int:
     return _run_bytes(count * pr.taps * kept, n * bits, burst)
 
 
-@njit(cache=True)
+@helper
 def _out_bytes(hw: Any, pr: Any, count: int, m: int, n: int) -> int:
     bits, burst = hw.operand_bits, hw.dram_burst_bytes
     if pr.out_tiled or n == pr.n:
@@ -287,36 +284,36 @@ def _out_bytes(hw: Any, pr: Any, count: int, m: int, n: int) -> int:
     return _run_bytes(count * m, n * bits, burst)
 
 
-@njit(cache=True)
+@helper
 def _dram_cycles(hw: Any, byte_count: int) -> int:
     return _ceil(byte_count * hw.dram_cycles_numerator, hw.dram_cycles_denominator)
 
 
-@njit(cache=True, inline="always")
+@helper
 def _size(last: int, tiles: int, tile: int, whole: int) -> int:
     return whole - (tiles - 1) * tile if last else tile
 
 
-@njit(cache=True, inline="always")
+@helper
 def _kinds(tiles: int) -> int:
     """Tiles of a loop fall into at most four kinds: the first, inner ones, the last but one (its
     successor may be ragged) and the last."""
     return min(tiles, 4)
 
 
-@njit(cache=True, inline="always")
+@helper
 def _kind_index(kind: int, tiles: int) -> int:
     """A tile of the given kind."""
     return kind if tiles <= 4 or kind < 2 else tiles - 4 + kind
 
 
-@njit(cache=True, inline="always")
+@helper
 def _kind_count(kind: int, tiles: int) -> int:
     """Tiles of the given kind."""
     return tiles - 3 if kind == 1 and tiles > 4 else 1
 
 
-@njit(cache=True)
+@helper
 def _evaluate(
     hw: Any,
     pr: Any,
@@ -491,7 +488,7 @@ def _evaluate(
     cost.steps = c_tiles * m_tiles * n_tiles * k_tiles
 
 
-@njit(cache=True)
+@helper
 def _buffer_bytes(hw: Any, pr: Any, mp: Any, keep_m: int, k_tiles: int, m_tiles: int) -> int:
     """Bytes between the buffers and the array.
 
@@ -518,7 +515,7 @@ def _buffer_bytes(hw: Any, pr: Any, mp: Any, keep_m: int, k_tiles: int, m_tiles:
     )
 
 
-@njit(cache=True)
+@tiered(PATIENCE)
 def _evaluate_all(hardware: Any, products: Any, mappings: Any, costs: Any) -> None:
     runs = np.zeros(16, np.int64)
     jobs = np.zeros((16, 8), np.int64)
@@ -552,12 +549,13 @@ def evaluate(hardware: Records, products: Records, mappings: Records) -> Records
         if records.dtype != dtype or records.ndim != 1:
             raise TypeError(f"expected a one-dimensional array of {dtype.names}")
     costs = np.zeros(len(mappings), COST)
-    _evaluate_all(hardware, products, mappings, costs)
+    _evaluate_all(len(mappings), hardware, products, mappings, costs)
     return costs
 
 
-@njit(cache=True)
-def _engine_all(hw: Any, jobs: Any, out: Any) -> None:
+@tiered(PATIENCE)
+def _engine_all(hardware: Any, jobs: Any, out: Any) -> None:
+    hw = hardware[0]
     for i in range(len(jobs)):
         job = jobs[i]
         if job.engine == VECTOR:
@@ -596,5 +594,5 @@ def engine_cycles(hardware: Records, jobs: Records) -> np.ndarray[Any, np.dtype[
         int64 [j, 5]: the total, and its parts: the lanes' work, fill, DRAM reads, DRAM writes.
     """
     out = np.zeros((len(jobs), 5), np.int64)
-    _engine_all(hardware[()], jobs, out)
+    _engine_all(len(jobs), np.atleast_1d(hardware), jobs, out)
     return out

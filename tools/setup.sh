@@ -77,14 +77,15 @@ make_venv() {
 install() {
     say "installing pip and hatchling, which build and install the project"
     pip install --quiet -c constraints.txt pip hatchling
-    say "installing nofm, its libraries and $2 (hundreds of megabytes the first time)"
+    say "installing nofm, its libraries, $2" \
+        "(the first time: hundreds of megabytes, or 5 GB where pip's torch comes with CUDA)"
     pip install --quiet -c constraints.txt --no-build-isolation -e ".[$1]"
 }
 
 what=${1:-run}
 case $what in
 run) extras="torch,onnx" named="torch and onnx" ;;
-test) extras="torch,onnx,test,dev" named="torch, onnx and the tools of the tests" ;;
+test) extras="torch,onnx,test,dev" named="torch, onnx and what the tests use" ;;
 *) refuse "what to set up must be run or test, not '$what'" ;;
 esac
 

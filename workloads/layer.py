@@ -31,7 +31,7 @@ class Layer:
 
     Attributes:
         name: unique in its trace, usually the module's path.
-        batch: samples that pass together (1 when `batched` is False).
+        batch: samples that pass together; fixed when `batched` is False (then mostly 1).
         batched: whether the work grows with the batch.
         input_gradient: whether the backward pass needs the gradient of the (first) input; a
             network's first layer does not.
@@ -43,16 +43,27 @@ class Layer:
     batched: bool = True
     input_gradient: bool = True
 
-    def with_batch(self, batch: int) -> Layer:
-        """The same layer for another batch."""
-        return replace(self, batch=batch) if self.batched else self
+    @property
+    def passes(self) -> int:
+        """How often one sample passes through the layer at once: 1 but for some convolutions."""
+        return 1
 
-    def _check(self, **sizes: int) -> None:
+    def with_batch(self, batch: int) -> Layer:
+        """The same layer for another batch of the network."""
+        return replace(self, batch=batch * self.passes) if self.batched else self
+
+    def _check(self, at_least: int = 1, **sizes: int) -> None:
         for what, value in {"batch": self.batch, **sizes}.items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            low = 1 if what == "batch" else at_least
+            if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 raise InputError(
-                    f"layer {self.name!r}: {what} must be a whole number of at least 1, "
+                    f"layer {self.name!r}: {what} must be a whole number of at least {low}, "
                     f"not {value!r}"
+                )
+            if value > MAX_ELEMENTS:
+                raise InputError(
+                    f"layer {self.name!r}: {what} must be at most 2^46 = {MAX_ELEMENTS}, "
+                    f"not {value}"
                 )
 
     def _check_total(self, what: str, *factors: int) -> None:
@@ -102,6 +113,8 @@ class Convolution(WeightLayer):
         groups: channel groups; Ci in a depthwise convolution.
         transposed: a transposed convolution; `size` is then still its input's, and
             `output_padding` is added to its output.
+        maps: feature maps a sample of the network, such as the frames of a video; `batch` counts
+            all of them.
     """
 
     kind: ClassVar[str] = "convolution"
@@ -115,6 +128,7 @@ class Convolution(WeightLayer):
     groups: int = 1
     transposed: bool = False
     output_padding: tuple[int, ...] = ()
+    maps: int = 1
 
     def __post_init__(self) -> None:
         rank = len(self.size)
@@ -149,10 +163,12 @@ class Convolution(WeightLayer):
                 f"{self.kernel} over an input of {self.size} gives {self.output_size}"
             )
         self._check_total("its input", self.batch, self.in_channels, *self.size)
-        self._check_total(
-            "its output", self.batch, self.out_channels, *self.output_size
-        )
+        self._check_total("its output", self.batch, self.out_channels, *self.output_size)
         self._check_total("its weight", self.weight_elements)
+
+    @property
+    def passes(self) -> int:
+        return self.maps
 
     @property
     def output_size(self) -> tuple[int, ...]:
@@ -175,9 +191,7 @@ class Convolution(WeightLayer):
 
     @property
     def weight_elements(self) -> int:
-        return (
-            self.in_channels // self.groups * self.out_channels * math.prod(self.kernel)
-        )
+        return self.in_channels // self.groups * self.out_channels * math.prod(self.kernel)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,9 +204,7 @@ class Linear(WeightLayer):
     out_features: int
 
     def __post_init__(self) -> None:
-        self._check(
-            rows=self.rows, in_features=self.in_features, out_features=self.out_features
-        )
+        self._check(rows=self.rows, in_features=self.in_features, out_features=self.out_features)
         self._check_total("its input", self.batch, self.rows, self.in_features)
         self._check_total("its output", self.batch, self.rows, self.out_features)
         self._check_total("its weight", self.weight_elements)
@@ -228,13 +240,16 @@ class MatMul(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class VectorWork(Layer):
-    """Work that is bytes moved rather than products: elements read and written a sample.
+    """Work that is bytes moved rather than products: elements read and written.
 
     Attributes:
         work: what kind of work it is; accelerators may fuse some kinds into their neighbours.
         forward_reads, forward_writes: elements a sample in the forward pass.
         backward_reads, backward_writes: elements a sample in the backward pass (0 when there is
             none).
+        fixed_forward_reads, fixed_forward_writes, fixed_backward_reads, fixed_backward_writes:
+            elements moved besides, once a pass whatever the batch: the scales of a normalisation,
+            the gradient of an embedding table.
     """
 
     kind: ClassVar[str] = "vector"
@@ -243,19 +258,29 @@ class VectorWork(Layer):
     forward_writes: int
     backward_reads: int = 0
     backward_writes: int = 0
+    fixed_forward_reads: int = 0
+    fixed_forward_writes: int = 0
+    fixed_backward_reads: int = 0
+    fixed_backward_writes: int = 0
 
     def __post_init__(self) -> None:
-        self._check()
-        for what in (
-            "forward_reads",
-            "forward_writes",
-            "backward_reads",
-            "backward_writes",
-        ):
-            value = getattr(self, what)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        for what in ("forward_reads", "forward_writes", "backward_reads", "backward_writes"):
+            value, fixed = getattr(self, what), getattr(self, f"fixed_{what}")
+            self._check(at_least=0, **{what: value, f"fixed_{what}": fixed})
+            if (total := self.batch * value + fixed) > MAX_ELEMENTS:
                 raise InputError(
-                    f"layer {self.name!r}: {what} must be a whole number of at least 0, "
-                    f"not {value!r}"
+                    f"layer {self.name!r}: {what} come to {total} elements, more than "
+                    f"2^46 = {MAX_ELEMENTS}"
                 )
-            self._check_total(what, self.batch, value)
+
+    def elements(self, stage: Literal["ff", "bp"]) -> tuple[int, int]:
+        """Elements read and written in one stage, over the whole batch."""
+        if stage == "ff":
+            return (
+                self.batch * self.forward_reads + self.fixed_forward_reads,
+                self.batch * self.forward_writes + self.fixed_forward_writes,
+            )
+        return (
+            self.batch * self.backward_reads + self.fixed_backward_reads,
+            self.batch * self.backward_writes + self.fixed_backward_writes,
+        )

@@ -32,9 +32,7 @@ class Trace:
     def __post_init__(self) -> None:
         positive(f"trace {self.name!r}: batch", self.batch)
         if not self.layers:
-            raise InputError(
-                f"trace {self.name!r}: at least one layer is needed, not none"
-            )
+            raise InputError(f"trace {self.name!r}: at least one layer is needed, not none")
         seen: set[str] = set()
         for layer in self.layers:
             if layer.name in seen:
@@ -42,6 +40,11 @@ class Trace:
                     f"trace {self.name!r}: layer names must be unique, but {layer.name!r} repeats"
                 )
             seen.add(layer.name)
+            if layer.batched and layer.batch != self.batch * layer.passes:
+                raise InputError(
+                    f"trace {self.name!r}: every layer must have the trace's batch of "
+                    f"{self.batch}, but {layer.name!r} has {layer.batch}"
+                )
 
     def with_batch(self, batch: int) -> Trace:
         """The same network trained with another batch."""

@@ -27,14 +27,14 @@ CAUSE_TITLES: dict[str, str] = {
     "dram_write": "DRAM write",
 }
 """Short names of the stalls' causes."""
-TENSOR_TITLES: dict[str, str] = {
-    "activation": "act",
-    "weight": "wgt",
-    "gradient": "grad",
-    "weight_gradient": "wgrad",
+TENSOR_SYMBOLS: dict[str, str] = {
+    "activation": "A",
+    "weight": "W",
+    "gradient": "dA",
+    "weight_gradient": "dW",
     "optimizer": "opt",
 }
-"""Short names of the tensors."""
+"""Symbols of the tensors."""
 
 
 def title(result: StepResult) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich import box
+from rich.box import Box
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +17,7 @@ from nofm.simulator.report.units import (
     COUNT,
     ENERGY_PJ,
     SECONDS,
+    Scale,
     Units,
     amount,
     plain,
@@ -27,8 +29,14 @@ from nofm.simulator.result import STALLS, TENSORS, StepResult
 if TYPE_CHECKING:
     import pandas as pd
 
-SLOWEST = 20
-"""Jobs that are shown unless all are asked for."""
+COSTLIEST = 20
+"""Kinds of jobs that are shown unless every job is asked for."""
+
+NAME_WIDTH = 16
+"""Least width of the column of layers; where the rest leaves less, there are fewer columns."""
+
+RULES = Box("    \n    \n ── \n    \n ── \n ── \n    \n    \n")
+"""Lines below the header and above a total, nothing else."""
 
 Column = tuple[str, str, list[str]]
 """Header, "left" or "right", and cells."""
@@ -37,12 +45,12 @@ Column = tuple[str, str, list[str]]
 def step_tables(
     result: StepResult, *, width: int = 120, all_rows: bool = False
 ) -> RenderableType:
-    """The tables of a step: its slowest jobs (or all, in order), its stages, its total.
+    """The tables of a step: its jobs, its stages, its total.
 
     Args:
         result: the step.
         width: columns of the terminal; narrow ones get the more important figures only.
-        all_rows: show every job, in the order of execution.
+        all_rows: show every job in order, not the costliest kinds.
     """
     return Group(
         job_table(result, width=width, all_rows=all_rows),
@@ -54,29 +62,57 @@ def step_tables(
 
 
 def job_table(result: StepResult, *, width: int = 120, all_rows: bool = False) -> Table:
-    """A row for each job: in order of execution, or the `SLOWEST` first."""
-    rows = result.layers
-    title = f"{summary.title(result)}: every job, in order"
-    if not all_rows and len(rows) > SLOWEST:
-        slowest = rows.nlargest(SLOWEST, "cycles")
-        share = slowest["cycles"].sum() / rows["cycles"].sum()
+    """Every job in order of execution, or the `COSTLIEST` kinds.
+
+    Jobs that differ in nothing but their layer are of one kind and share a row, which gives their
+    sums; networks repeat blocks, and the same few rows would else fill the table.
+    """
+    rows, title = result.layers.assign(jobs=1), "every job, in order"
+    if not all_rows:
+        kinds = _kinds(rows)
+        rows = kinds.nlargest(COSTLIEST, "cycles")
+        share = rows["cycles"].sum() / kinds["cycles"].sum()
+        of = f"the {len(rows)} costliest of " if len(rows) < len(kinds) else ""
         title = (
-            f"{summary.title(result)}: the {SLOWEST} slowest of {len(rows)} jobs, "
-            f"{share:.0%} of the cycles"
+            f"{of}{len(kinds)} kinds of job ({len(result.layers)} jobs), {share:.0%} of the cycles"
         )
-        rows = slowest
-    return _table(title, _job_columns(rows, result.dense is not None, width))
+    for detail, gap in ((3, 2), (3, 1), (2, 2), (2, 1), (1, 1), (0, 1)):
+        columns = list(_job_columns(rows, result.dense is not None, detail))
+        room = width - sum(_width(column) + gap for column in columns)
+        if room >= NAME_WIDTH:
+            break
+    names = [
+        shorten(plain(name), max(room, NAME_WIDTH) - len(more)) + more
+        for name, more in zip(
+            rows["layer"], [f" x{n}" if n > 1 else "" for n in rows["jobs"]], strict=True
+        )
+    ]
+    columns.insert(0, ("layer", "left", names))
+    return _table(f"{summary.title(result)}: {title}", columns, gap=gap)
 
 
-def _job_columns(rows: pd.DataFrame, compared: bool, width: int) -> Iterable[Column]:
-    by_tensor = width >= 118
-    names = 18 if width < 90 else 22
-    yield "layer", "left", [shorten(plain(name), names) for name in rows["layer"]]
+def _kinds(rows: pd.DataFrame) -> pd.DataFrame:
+    sums = [
+        name
+        for name in rows.columns
+        if name.endswith(("cycles", "_bytes", "_pj")) or name in ("jobs", "considered")
+    ]
+    apart = [name for name in rows.columns if name not in (*sums, "layer", "start_cycle")]
+    same = rows.groupby([*apart, "cycles"], sort=False)
+    kinds = same[[name for name in sums if name != "cycles"]].sum()
+    kinds["layer"] = same["layer"].first()
+    kinds = kinds.reset_index()
+    kinds["cycles"] *= kinds["jobs"]
+    return kinds
+
+
+def _job_columns(rows: pd.DataFrame, compared: bool, detail: int) -> Iterable[Column]:
     yield "stage", "left", list(rows["stage"])
-    if width >= 90:
-        yield "N:M", "left", list(rows["pattern"])
-        yield "flow", "left", list(rows["dataflow"])
-    if width >= 100:
+    if detail >= 1:
+        patterns = ["–" if text == "dense" else text for text in rows["pattern"]]
+        yield "N:M", "left", patterns
+        yield "on", "left", list(rows["dataflow"])
+    if detail >= 2:
         yield "tile", "left", [tile.replace(" ", "") for tile in rows["tile"]]
     yield _scaled("{}cycles", rows["cycles"], COUNT)
     yield "util\n%", "right", [_percent(share) if share else "–" for share in rows["utilization"]]
@@ -84,16 +120,16 @@ def _job_columns(rows: pd.DataFrame, compared: bool, width: int) -> Iterable[Col
     yield "stall\n%", "right", [_percent(share) for share in shares]
     causes = summary.top_causes(rows)
     yield "mostly", "left", [summary.CAUSE_TITLES.get(cause, "") for cause in causes]
-    if by_tensor:
+    if detail >= 3:
         scale = scale_for(rows[[f"dram_{tensor}_bytes" for tensor in TENSORS]].max(), BYTES)
-        for tensor, short in summary.TENSOR_TITLES.items():
+        for tensor, symbol in summary.TENSOR_SYMBOLS.items():
             moved = rows[f"dram_{tensor}_bytes"]
             if moved.any():
                 cells = [scale.text(count) if count else "–" for count in moved]
-                yield f"{short}\n{scale.unit}", "right", cells
+                yield f"{symbol}\n{scale.unit}", "right", cells
     else:
         yield _scaled("DRAM\n{}", rows["dram_bytes"], BYTES)
-    if width >= 90:
+    if detail >= 1:
         yield _scaled("energy\n{}", rows["energy_pj"], ENERGY_PJ)
     if compared:
         yield "speed\n-up", "right", [_speedup(value) for value in rows["speedup"]]
@@ -195,14 +231,13 @@ def records_table(
     return _table(title, shown)
 
 
-def _table(title: str, columns: Iterable[Column], totals: int = 0) -> Table:
-    columns = list(columns)
+def _table(title: str, columns: Sequence[Column], *, totals: int = 0, gap: int = 2) -> Table:
     table = Table(
         title=Text(plain(title)),
         title_justify="left",
         title_style="bold",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+        box=RULES,  # its divider is one of the spaces between columns
+        padding=(0, gap - 1, 0, 0),
         pad_edge=False,
         show_edge=False,
     )
@@ -222,17 +257,18 @@ def _table(title: str, columns: Iterable[Column], totals: int = 0) -> Table:
     return table
 
 
+def _width(column: Column) -> int:
+    header, _, cells = column
+    return max(map(cell_len, [*header.split("\n"), *cells]))
+
+
 def _scaled(header: str, values: pd.Series[Any], units: Units) -> Column:
     scale = scale_for(values, units)
     return header.format(scale.unit), "right", [scale.text(value) for value in values]
 
 
 def _percent(share: float) -> str:
-    return scale_for([100.0], COUNT).text(100 * share) if share >= 0.9995 else _small(100 * share)
-
-
-_small: Callable[[float], str] = scale_for([10.0], COUNT).text
-"""A percentage below 100, with a decimal."""
+    return "100" if share >= 0.9995 else Scale("%", 0.01, 1).text(share)
 
 
 def _speedup(value: float) -> str:

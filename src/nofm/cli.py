@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json as json_module
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from nofm.kernels.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from nofm.dataflow.accelerator import Accelerator
+    from nofm.workloads.trace import Trace
 
 app = typer.Typer(
     name="nofm",
@@ -193,6 +195,116 @@ def _print_peer(document: dict[str, Any], json: bool) -> None:
     console.print(table)
     for note in document["notes"]:
         console.print(f"- {note}", markup=False)
+
+
+@app.command()
+def trace(
+    model: Annotated[
+        str, typer.Argument(help="A network's name, package.module:factory, or an ONNX file.")
+    ],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="SHAPE", help="512x3x224x224, or 8x128:int64 for ids."),
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Samples a step.")] = None,
+    json: Json = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The trace file, *.safetensors.")
+    ] = None,
+) -> None:
+    """Capture a model's training step from torch, forward and backward, without computing it."""
+    from nofm.workloads import trace_file
+
+    if output is not None and output.suffix != ".safetensors":
+        raise InputError(f"a trace file's name ends in .safetensors, not {output.name!r}")
+    found = _capture(model, inputs, batch)
+    if output is not None:
+        trace_file.save(found, output)
+    if json:
+        _print_json(trace_file.to_document(found))
+        return
+    from nofm.simulator.report.tables import print_trace
+
+    console = _console()
+    print_trace(found, console)
+    if output is not None:
+        console.print(f"Wrote {output}.", markup=False)
+
+
+def _capture(model: str, inputs: Sequence[str] | None, batch: int | None) -> Trace:
+    from nofm.workloads import networks
+
+    if ":" in model:
+        from nofm.workloads.capture import capture_from_path
+
+        if not inputs:
+            raise InputError(f"{model} needs its inputs' shapes, as --input 512x3x224x224")
+        found = capture_from_path(model, inputs)
+        return found if batch is None else found.with_batch(batch)
+    if inputs:
+        raise InputError("--input goes with package.module:factory; a network has its own shapes")
+    if model in networks.NETWORKS:
+        return networks.capture(model, batch)
+    from nofm.workloads.resolve import resolve
+
+    return resolve(model, batch)
+
+
+@app.command()
+def reproduce(
+    networks: Annotated[
+        list[str] | None, typer.Option("--network", help="Only this network (repeat for more).")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Samples a step.")] = 512,
+    hardware: Hardware = "sat-32x32",
+    settings: Settings = None,
+    json: Json = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder for tables and figures.")
+    ] = None,
+) -> None:
+    """Run the SAT paper's experiment: networks, methods, patterns, ablation, sensitivity."""
+    from nofm.simulator import reproduce as experiment
+    from nofm.workloads.resolve import resolve
+
+    traces = [resolve(name, batch) for name in networks or experiment.NETWORKS]
+    machine = _accelerator(hardware, settings)
+    with _progress(json) as progress:
+        found = experiment.reproduce(traces, machine, progress)
+    from nofm.simulator.report import reproduction
+
+    if output is not None:
+        reproduction.write(found, output)
+    if json:
+        _print_json(reproduction.to_json(found))
+        return
+    reproduction.print_tables(found, _console())
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar on stderr; none where nobody looks."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda what, done, of: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda what, done, of: bar.update(task, description=what, completed=done, total=of)
+
+
+@app.command()
+def networks(json: Json = False) -> None:
+    """List the networks that come with NofM."""
+    from nofm.workloads.networks import NETWORKS
+
+    rows = [
+        {"network": n.name, "dataset": n.dataset, "input": n.input_text, "source": n.source}
+        for n in NETWORKS.values()
+    ]
+    _print_rows("Networks", rows, "networks", json)
 
 
 @app.command()

@@ -65,26 +65,32 @@ def test_every_package_is_pinned_once_in_order() -> None:
 
 
 def test_what_is_required_in_turn_is_pinned() -> None:
-    extras = frozenset(project()) - {"", "build"}
-    assert sorted(required("nofm", extras) - pins().keys()) == []
+    asked = [Requirement(text) for texts in project().values() for text in texts]
+    assert sorted(installed_closure(asked) - pins().keys()) == []
 
 
-def required(name: str, extras: frozenset[str] = frozenset()) -> set[str]:
-    """Every installed package that `name` with `extras` requires here, directly or in turn."""
+def test_closure_reaches_what_nobody_asks_for() -> None:
+    assert "llvmlite" in installed_closure([Requirement("numba")])
+
+
+def installed_closure(asked: list[Requirement]) -> set[str]:
+    """The packages that `asked` brings, itself and in turn, as far as they are installed here."""
     found: set[str] = set()
-    waiting = [(name, extras)]
-    seen = set(waiting)
+    waiting = [(requirement, "") for requirement in asked]
     while waiting:
-        name, extras = waiting.pop()
-        for requirement in map(Requirement, requires(name)):
-            holds = requirement.marker is None or any(
-                requirement.marker.evaluate({"extra": extra}) for extra in extras | {""}
-            )
-            wanted = (canonicalize_name(requirement.name), frozenset(requirement.extras))
-            if holds and wanted not in seen and is_installed(wanted[0]):
-                seen.add(wanted)
-                waiting.append(wanted)
-                found.add(wanted[0])
+        requirement, extra = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        marker = requirement.marker
+        if (marker and not marker.evaluate({"extra": extra})) or not is_installed(name):
+            continue
+        if name in found and not requirement.extras:
+            continue
+        found.add(name)
+        waiting += [
+            (Requirement(text), wanted)
+            for text in requires(name)
+            for wanted in ("", *requirement.extras)
+        ]
     return found
 
 

@@ -137,8 +137,8 @@ def test_sets_up_once(machine: Machine) -> None:
     assert done.stdout.splitlines() == [
         "setup: making .venv with Python 3.11.2",
         "setup: installing pip and hatchling, which build and install the project",
-        "setup: installing nofm, its libraries and torch and onnx"
-        " (hundreds of megabytes the first time)",
+        "setup: installing nofm, its libraries, torch and onnx"
+        " (the first time: hundreds of megabytes, or 5 GB where pip's torch comes with CUDA)",
         "setup: done",
     ]
     assert machine.installs() == [QUIET + one for one in RUN]

@@ -1,0 +1,299 @@
+"""Traces as files: one safetensors file that carries the trace as JSON in its metadata.
+
+The file is what the safetensors library would write: eight bytes with the header's length, then
+a JSON header. `__metadata__` of that header holds one entry, `nofm.trace`, the trace as a JSON
+document of schema version 1:
+
+    {"version": 1, "name": ..., "batch": ..., "source": ..., "notes": [...], "parameters": ...,
+     "layers": [{"kind": "convolution", "name": ..., ...}, ...]}
+
+A layer's fields are those of its class in `nofm.workloads.layer`; a field at its default is left
+out, and so is the batch of a layer that has the trace's. Version 1 holds no tensors. They have a
+place for later versions: the file's data section, named `<layer>/<what>`.
+
+Files are taken from anywhere, so reading trusts nothing: every field is checked, and whatever is
+wrong is one `InputError`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import reprlib
+import typing
+from collections import Counter
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from nofm.kernels.errors import InputError, unknown
+from nofm.workloads.layer import MAX_ELEMENTS, Convolution, Layer, Linear, MatMul, VectorWork
+from nofm.workloads.trace import Trace
+
+VERSION = 1
+KEY = "nofm.trace"
+MAX_FILE_BYTES = 2**24
+"""Largest file that is read; a trace of ten thousand layers takes about a tenth of it."""
+
+LAYERS: dict[str, type[Layer]] = {
+    kind.kind: kind for kind in (Convolution, Linear, MatMul, VectorWork)
+}
+"""Every kind of layer that a trace file can hold."""
+
+_ALIGNMENT = 8  # of safetensors headers
+
+
+def save(trace: Trace, path: str | os.PathLike[str]) -> None:
+    """Write a trace; the same trace always gives the same bytes.
+
+    The file appears whole or not at all.
+
+    Raises:
+        InputError: the file cannot be written, or the trace could not be read back.
+    """
+    data = to_bytes(trace)
+    target = Path(path)
+    temporary = target.parent / f".{target.name}.{os.getpid()}.tmp"
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, target)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot write trace file {str(target)!r}: {_reason(error)}") from None
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            temporary.unlink()
+
+
+def load(path: str | os.PathLike[str]) -> Trace:
+    """Read a trace.
+
+    Raises:
+        InputError: the file cannot be read or is malformed.
+    """
+    name = os.fspath(path)
+    try:
+        with open(name, "rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read trace file {name!r}: {_reason(error)}") from None
+    try:
+        return from_bytes(data)
+    except InputError as error:
+        raise InputError(f"trace file {name!r}: {error}") from None
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def to_bytes(trace: Trace) -> bytes:
+    """The bytes of a trace's file.
+
+    Raises:
+        InputError: the trace could not be read back, for example because a name is not printable.
+    """
+    document = json.dumps(_encode(trace), separators=(",", ":"))
+    header = json.dumps({"__metadata__": {KEY: document}}, separators=(",", ":")).encode("ascii")
+    header += b" " * (-len(header) % _ALIGNMENT)
+    data = len(header).to_bytes(8, "little") + header
+    if from_bytes(data) != trace:
+        raise InputError(f"trace {trace.name!r} cannot be written: its fields are not plain data")
+    return data
+
+
+def from_bytes(data: bytes) -> Trace:
+    """The trace in the bytes of a file.
+
+    Raises:
+        InputError: they are malformed; the text does not name a file.
+    """
+    if len(data) > MAX_FILE_BYTES:
+        raise InputError(f"a file has at most {MAX_FILE_BYTES} bytes, but this one has more")
+    if len(data) < 8:
+        raise InputError(
+            f"a file starts with 8 bytes of length, but this one has {len(data)} bytes"
+        )
+    length = int.from_bytes(data[:8], "little")
+    if length > len(data) - 8:
+        raise InputError(
+            f"the header's length must be at most {len(data) - 8}, the bytes that follow it, "
+            f"not {length}"
+        )
+    header = _members(_parse("the header", data[8 : 8 + length]), "the header", ["__metadata__"])
+    metadata = _members(header["__metadata__"], "__metadata__", [KEY])
+    if len(data) != 8 + length:
+        raise InputError(
+            f"version {VERSION} holds no tensors, but {len(data) - 8 - length} bytes follow the "
+            "header"
+        )
+    if not isinstance(metadata[KEY], str):
+        raise InputError(f"{KEY} must be text, not {_shown(metadata[KEY])}")
+    return _decode(_parse(KEY, metadata[KEY]))
+
+
+def _encode(trace: Trace) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "name": trace.name,
+        "batch": trace.batch,
+        "source": trace.source,
+        "notes": list(trace.notes),
+        "parameters": trace.parameters,
+        "layers": [_encode_layer(layer) for layer in trace.layers],
+    }
+
+
+def _encode_layer(layer: Layer) -> dict[str, Any]:
+    found: dict[str, Any] = {"kind": layer.kind}
+    for field in fields(layer):
+        value = getattr(layer, field.name)
+        if value != field.default and not (field.name == "batch" and layer.batched):
+            found[field.name] = value
+    return found
+
+
+def _parse(what: str, text: str | bytes) -> object:
+    """Strict JSON: no repeated keys, no fractions, no NaN, no depth that exhausts the stack."""
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            repeated = next(
+                key for key, count in Counter(key for key, _ in pairs).items() if count > 1
+            )
+            raise InputError(f"{what} has the key {_shown(repeated)} twice")
+        return found
+
+    def whole(text: str) -> object:
+        raise InputError(f"{what} holds only whole numbers, not {_shown(text)}")
+
+    try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8")
+        return json.loads(text, object_pairs_hook=once, parse_float=whole, parse_constant=whole)
+    except InputError:
+        raise
+    except RecursionError:
+        raise InputError(f"{what} is nested too deeply") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{what} is not UTF-8 text") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{what} is not JSON: {error}") from None
+    except ValueError:
+        raise InputError(f"{what} holds a number that is too long") from None
+
+
+def _shown(value: object) -> str:
+    """A value in an error: short, and on one line."""
+    return reprlib.repr(value)
+
+
+def _members(
+    value: object, where: str, required: list[str], optional: typing.Iterable[str] = ()
+) -> dict[str, Any]:
+    """`value` as an object that has the required keys and none but the optional ones besides."""
+    if not isinstance(value, dict):
+        raise InputError(f"{where} must be an object, not {_shown(value)}")
+    known = [*required, *optional]
+    for key in value:
+        if key not in known:
+            raise unknown(f"key in {where}", _clip(key), known)
+    for key in required:
+        if key not in value:
+            raise InputError(f"{where} lacks the key {key!r}")
+    return value
+
+
+def _clip(name: object) -> str:
+    """A name of unknown length for an error."""
+    text = name if isinstance(name, str) else _shown(name)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _value(value: object, hint: Any, where: str) -> Any:
+    """`value` as the type that a field is annotated with."""
+    origin = typing.get_origin(hint)
+    if hint is bool:
+        if not isinstance(value, bool):
+            raise InputError(f"{where} must be true or false, not {_shown(value)}")
+    elif hint is int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise InputError(f"{where} must be a whole number, not {_shown(value)}")
+        if not 0 <= value <= MAX_ELEMENTS:
+            raise InputError(
+                f"{where} must be from 0 to 2^46 = {MAX_ELEMENTS}, not {_shown(value)}"
+            )
+    elif hint is str:
+        if not isinstance(value, str):
+            raise InputError(f"{where} must be text, not {_shown(value)}")
+        if not value.isprintable():
+            raise InputError(f"{where} must be printable text, not {_shown(value)}")
+    elif origin is Literal:
+        if value not in typing.get_args(hint):
+            raise unknown(where, _clip(value), typing.get_args(hint))
+    elif origin is tuple:
+        if not isinstance(value, list):
+            raise InputError(f"{where} must be a list, not {_shown(value)}")
+        inner = typing.get_args(hint)
+        if inner[-1] is Ellipsis:
+            return tuple(_value(item, inner[0], where) for item in value)
+        if len(value) != len(inner):
+            raise InputError(f"{where} must be lists of {len(inner)}, not of {len(value)}")
+        return tuple(_value(item, kind, where) for item, kind in zip(value, inner, strict=True))
+    else:
+        raise TypeError(f"{where}: a field of type {hint} cannot be read")
+    return value
+
+
+def _decode(value: object) -> Trace:
+    keys = ["version", "name", "batch", "source", "notes", "parameters", "layers"]
+    if isinstance(value, dict) and value.get("version", VERSION) != VERSION:
+        raise InputError(f"the schema version must be {VERSION}, not {_shown(value['version'])}")
+    document = _members(value, "the trace", keys)
+    batch = _value(document["batch"], int, "batch")
+    if not isinstance(document["layers"], list):
+        raise InputError(f"layers must be a list, not {_shown(document['layers'])}")
+    return Trace(
+        name=_value(document["name"], str, "name"),
+        batch=batch,
+        layers=tuple(
+            _decode_layer(layer, index, batch) for index, layer in enumerate(document["layers"])
+        ),
+        source=_value(document["source"], str, "source"),
+        notes=_value(document["notes"], tuple[str, ...], "notes"),
+        parameters=_value(document["parameters"], int, "parameters"),
+    )
+
+
+def _hints(kind: type[Layer]) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in fields(kind)}
+
+
+_HINTS = {name: _hints(kind) for name, kind in LAYERS.items()}
+_REQUIRED = {
+    name: [field.name for field in fields(kind) if field.default is MISSING]
+    for name, kind in LAYERS.items()
+}
+
+
+def _decode_layer(value: object, index: int, batch: int) -> Layer:
+    where = f"layer {index}"
+    if not isinstance(value, dict):
+        raise InputError(f"{where} must be an object, not {_shown(value)}")
+    kind = value.get("kind")
+    if not isinstance(kind, str) or kind not in LAYERS:
+        raise unknown(f"kind in {where}", _clip(kind), LAYERS)
+    hints = _HINTS[kind]
+    members = _members(value, where, ["kind", *_REQUIRED[kind]], hints)
+    chosen = {
+        name: _value(item, hints[name], f"{where}: {name}")
+        for name, item in members.items()
+        if name != "kind"
+    }
+    if chosen.get("batched", True):
+        if "batch" in chosen:
+            raise InputError(f"{where}: batch is given only for layers that are not batched")
+        chosen["batch"] = batch * chosen.get("maps", 1)
+    return LAYERS[kind](**chosen)
