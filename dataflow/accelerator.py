@@ -77,14 +77,14 @@ class Array(_Table):
             raise ValueError(f"must be a list such as ['2:4', '2:8'], not {_shown(value)}")
         patterns = tuple(Pattern.parse(text) for text in value)
         if dense := [str(p) for p in patterns if p.dense]:
-            raise ValueError(f"patterns lists sparse patterns only, not {dense[0]}")
+            raise ValueError(f"must list sparse patterns only, not {dense[0]}")
         return tuple(dict.fromkeys(patterns))
 
     @field_validator("dataflows")
     @classmethod
     def _check_dataflows(cls, value: tuple[DataflowName, ...]) -> tuple[DataflowName, ...]:
         if not value:
-            raise ValueError("dataflows must name at least one of ws and os")
+            raise ValueError("must name at least one of ws and os")
         return tuple(name for name in DATAFLOWS if name in value)
 
     @model_validator(mode="after")

@@ -11,75 +11,23 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 from nofm.kernels.errors import InputError, positive
-from nofm.workloads.layer import Layer, Linear, MatMul, VectorKind, VectorWork, WeightLayer
+from nofm.workloads.layer import Layer, Linear, MatMul, WeightLayer
 from nofm.workloads.onnx_graph import OnnxGraph, OnnxNode, read
 from nofm.workloads.onnx_products import PRODUCTS, lower, refusal
+from nofm.workloads.onnx_vector import (
+    FREE_OPERATORS,
+    VECTOR_OPERATORS,
+    is_embedding,
+    parameters,
+    vector_work,
+)
 from nofm.workloads.trace import Trace
-
-Saved = Literal["nothing", "inputs", "output"]
-
-# The kind of work; what the backward pass reads again beside the output's gradient; the operators.
-_MOVING: tuple[tuple[VectorKind, Saved, str], ...] = (
-    ("elementwise", "nothing", "Add Cast CastLike Ceil Floor Mean Neg Round Sign Sub Sum"),
-    (
-        "elementwise",
-        "inputs",
-        "Abs Acos Acosh And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr "
-        "BitwiseXor Celu Clip Cos Cosh DequantizeLinear Div Dropout DynamicQuantizeLinear Elu "
-        "Equal Erf Exp Gelu Greater GreaterOrEqual HardSigmoid HardSwish IsInf IsNaN LeakyRelu "
-        "Less LessOrEqual Log Max Min Mish Mod Mul Not Or PRelu Pow QuantizeLinear Reciprocal "
-        "Relu Selu Shrink Sigmoid Sin Sinh Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu "
-        "Where Xor",
-    ),
-    (
-        "normalisation",
-        "inputs",
-        "BatchNormalization GroupNormalization InstanceNormalization LRN LayerNormalization "
-        "LpNormalization MeanVarianceNormalization RMSNormalization",
-    ),
-    (
-        "pooling",
-        "output",
-        "AveragePool GlobalAveragePool GlobalLpPool GlobalMaxPool LpPool MaxPool MaxRoiPool "
-        "RoiAlign",
-    ),
-    ("softmax", "output", "Hardmax LogSoftmax Softmax"),
-    (
-        "reduction",
-        "nothing",
-        "ArgMax ArgMin CumSum ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax "
-        "ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare TopK",
-    ),
-    (
-        "copy",
-        "nothing",
-        "CenterCropPad Col2Im Concat DepthToSpace Gather GatherElements GatherND GridSample OneHot "
-        "Pad Resize ReverseSequence Scatter ScatterElements ScatterND SpaceToDepth Tile Trilu "
-        "Upsample",
-    ),
-)
-VECTOR_OPERATORS = {
-    operator: (kind, saved) for kind, saved, names in _MOVING for operator in names.split()
-}
-"""Operators that move elements."""
-
-_FREE = (
-    "Constant ConstantOfShape Expand EyeLike Flatten Identity Range Reshape Shape Size Slice Split "
-    "Squeeze Transpose Unsqueeze"
-)
-FREE_OPERATORS = frozenset(_FREE.split())
-"""Operators that move nothing: whoever reads their output can read their input in place."""
 
 OTHER_PRODUCTS = re.compile("attention|conv|dft|det$|einsum|gemm|gru|lstm|matmul|rnn|stft", re.I)
 """Names of operators that hold products, beside those that are lowered."""
 
-NORMALISATION_PARAMETERS = slice(1, 3)
-"""A normalisation's inputs that are trained; its running statistics are not."""
-PARAMETER_OPERATORS = ("Add", "Concat", "Gather", "Mul", "PRelu")
-"""Operators whose constant inputs are trained: biases, tokens, embeddings, scales, slopes."""
 MAX_NAME = 200
 """Most characters of a layer's name."""
 MAX_SHOWN = 3
@@ -201,19 +149,12 @@ class _Lowering:
         self.names[candidate] = 1
         return candidate
 
-    def _is_parameter(self, name: str) -> bool:
-        return name in self.graph.constants and name in self.graph.floats
-
-    def _train(self, node: OnnxNode, names: Iterable[str]) -> bool:
-        """Count those of a node's tensors that are parameters; whether there are any."""
-        found = False
+    def _train(self, node: OnnxNode, names: Iterable[str]) -> None:
+        """Count parameters that are no layer's weight."""
         for name in names:
-            if self._is_parameter(name):
-                elements = self.graph.elements(node, name).one
-                if elements > 1:
-                    self.elements[self.graph.constants[name]] = elements
-                    found = True
-        return found
+            if self.graph.is_parameter(name):
+                elements = self.graph.elements(node, name).fixed
+                self.elements[self.graph.constants[name]] = elements
 
     def _product(self, node: OnnxNode) -> None:
         product = lower(self.graph, node)
@@ -248,68 +189,32 @@ class _Lowering:
             return ""
         (add,) = users
         for name in add.inputs:
-            if self._is_parameter(name) and len(self.graph.shape(add, name)[0]) == 1:
+            if self.graph.is_parameter(name) and len(self.graph.shape(add, name)[0]) == 1:
                 self.fused.add(add.name)
                 return name
         return ""
 
     def _vector(self, node: OnnxNode) -> None:
-        """Work that moves elements."""
         if node.operator not in VECTOR_OPERATORS:
             self._check_unknown(node)
-        kind, saved = VECTOR_OPERATORS.get(node.operator, ("elementwise", "inputs"))
-        if node.operator == "Gather" and node.inputs[:1] and self._is_parameter(node.inputs[0]):
-            kind = "embedding"
-        self._vector_parameters(node, kind)
-        inputs = [name for name in node.inputs if name and name not in self.graph.constants]
-        outputs = [
-            name
-            for index, name in enumerate(node.outputs)
-            if name and (index == 0 or name in self.graph.users)
-        ]
-        moved = {name: self.graph.elements(node, name) for name in (*inputs, *outputs)}
-        written = sum(moved[name].one for name in outputs)
-        given = sum(moved[name].one for name in inputs)
-        # Who copies a part reads that part, not the tensor that it lies in.
-        read = written if kind in ("copy", "embedding") else given
-        back_read = back_written = 0
-        if any(name in self.trained for name in node.outputs):
-            back_read = written + {"nothing": 0, "inputs": read, "output": written}[saved]
-            back_written = (
-                written
-                if kind == "embedding"
-                else sum(moved[name].one for name in inputs if name in self.trained)
-            )
-        layer = VectorWork(
-            name=self._unique(node.name),
-            work=kind,
-            forward_reads=read,
-            forward_writes=written,
-            backward_reads=back_read,
-            backward_writes=back_written,
-        )
-        grows = any(growth.each for growth in moved.values())
-        self.layers.append(layer if grows else replace(layer, batched=False))
-
-    def _vector_parameters(self, node: OnnxNode, kind: VectorKind) -> None:
-        """Count the parameters of a node, and mark what depends on them."""
-        if kind == "normalisation":
-            found = self._train(node, node.inputs[NORMALISATION_PARAMETERS])
-        else:
-            found = node.operator in PARAMETER_OPERATORS and self._train(node, node.inputs)
+        found = parameters(self.graph, node)
+        self._train(node, found)
+        embedding = is_embedding(self.graph, node)
         # A constant that is added to an input or scales it may be preprocessing: that alone
         # does not ask for a gradient.
-        if found and kind in ("normalisation", "embedding"):
+        if embedding or (found and VECTOR_OPERATORS[node.operator][0] == "normalisation"):
             self.trained.update(node.outputs)
-        if kind == "embedding":
+        if embedding:
             self.learned.update(node.outputs)
+        work = vector_work(self.graph, node, self.trained)
+        self.layers.append(replace(work, name=self._unique(node.name)))
 
     def _check_unknown(self, node: OnnxNode) -> None:
         """Refuse an operator that may hold a product; note any other."""
         if OTHER_PRODUCTS.search(node.operator):
             raise refusal(self.graph, node, "is not among those that are")
         for name in node.inputs:
-            if self._is_parameter(name) and len(self.graph.shape(node, name)[0]) > 1:
+            if self.graph.is_parameter(name) and len(self.graph.shape(node, name)[0]) > 1:
                 raise refusal(self.graph, node, "is not known, and has a weight")
         self.unknown.setdefault(node.operator, []).append(node.name)
 

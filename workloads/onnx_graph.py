@@ -9,7 +9,7 @@ opened.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,10 +55,13 @@ class Growth:
     each: int
     fixed: int
 
-    @property
-    def one(self) -> int:
-        """The count at a batch of one."""
-        return self.each + self.fixed
+    def __add__(self, other: Growth) -> Growth:
+        return Growth(self.each + other.each, self.fixed + other.fixed)
+
+    @classmethod
+    def sum(cls, growths: Iterable[Growth]) -> Growth:
+        """What several counts come to."""
+        return sum(growths, cls(0, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +155,17 @@ class OnnxGraph:
         return Growth(each, low - OPEN_BATCHES[0] * each)
 
     def elements(self, node: OnnxNode, name: str) -> Growth:
-        """How many elements a tensor of `node` has.
+        """How many elements a tensor of `node` has; a constant's do not grow.
 
         Raises:
             InputError: as `shape`.
         """
-        return self.growth([math.prod(shape) for shape in self.shape(node, name)])
+        counts = [math.prod(shape) for shape in self.shape(node, name)]
+        return Growth(0, counts[0]) if name in self.constants else self.growth(counts)
+
+    def is_parameter(self, name: str) -> bool:
+        """Whether a tensor is a constant of a floating-point type."""
+        return name in self.constants and name in self.floats
 
 
 def read(path: str | Path) -> OnnxGraph:

@@ -40,7 +40,7 @@ def _a_sample(graph: OnnxGraph, node: OnnxNode, growth: Growth) -> int:
     """What a count is for one sample, or at every batch where it does not grow."""
     if growth.each and growth.fixed:
         raise refusal(graph, node, "has a size that does not grow evenly with the batch")
-    return growth.one
+    return growth.each or growth.fixed
 
 
 def _integers(
@@ -81,11 +81,7 @@ def _convolution(graph: OnnxGraph, node: OnnxNode) -> Product:
     extra = _integers(graph, node, "output_padding", rank, 0) if transposed else ()
     padding = _padding(graph, node, size, outputs, kernel, stride, dilation, extra)
     growth = graph.growth([shape[0] for shape in inputs])
-    # More than one image a sample: they lie along a dimension of their own, which no kernel spans.
-    if (images := _a_sample(graph, node, growth)) != 1:
-        size, kernel, stride = (images, *size), (1, *kernel), (1, *stride)
-        padding, dilation = ((0, 0), *padding), (1, *dilation)
-        outputs, extra = (images, *outputs), (0, *extra) if transposed else ()
+    images = _a_sample(graph, node, growth)
     layer = Convolution(
         name=node.name,
         in_channels=in_channels,
@@ -99,6 +95,8 @@ def _convolution(graph: OnnxGraph, node: OnnxNode) -> Product:
         transposed=transposed,
         output_padding=extra,
         bias=any(bias),
+        batch=images,
+        maps=images if growth.each else 1,
     )
     if layer.output_size != outputs:
         raise refusal(graph, node, f"gives {layer.output_size}, but {outputs} by shape inference")

@@ -378,7 +378,14 @@ def _roofline_legend(points: pd.DataFrame) -> list[Any]:
     ]
 
 
-_DIRECTIONS = ((-1, -0.6, "right"), (-1, 0.6, "right"), (0.6, -1, "left"), (0, -1.4, "center"))
+_DIRECTIONS = (
+    (0.5, -1.2, "left"),
+    (-0.5, -1.2, "right"),
+    (0.0, -1.4, "center"),
+    (1.0, -0.6, "left"),
+    (-1.0, -0.6, "right"),
+    (-1.0, 0.8, "right"),
+)
 """Where a label may lie from its point, and how it is aligned there."""
 
 
@@ -407,6 +414,8 @@ def _label_points(axes: Axes, chosen: pd.DataFrame, points: pd.DataFrame) -> Non
                 ha=align,
                 va="center",
                 fontsize=5.5,
+                bbox={"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 0.5},
+                zorder=2.5,
                 arrowprops={"arrowstyle": "-", "linewidth": 0.4, "shrinkA": 0, "shrinkB": 1},
             )
             note.get_window_extent()  # places it; that box would hold the leader too

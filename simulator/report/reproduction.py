@@ -65,7 +65,7 @@ def ablation_records(found: Reproduction) -> list[dict[str, Any]]:
 
 def sensitivity_records(found: Reproduction) -> list[dict[str, Any]]:
     """A row for each parameter: the average speedup at each value, the largest swing first."""
-    base = _headline(found)
+    base = headline(found)
     by_name: dict[str, dict[str, Any]] = {}
     for row in found.sensitivity:
         record = by_name.setdefault(
@@ -79,7 +79,7 @@ def sensitivity_records(found: Reproduction) -> list[dict[str, Any]]:
     return sorted(by_name.values(), key=lambda record: -record["swing"])
 
 
-def _headline(found: Reproduction) -> float:
+def headline(found: Reproduction) -> float:
     method, pattern = HEADLINE
     return found.average(method, str(pattern))
 
@@ -93,7 +93,7 @@ def _text(value: Any) -> str:
 def conclusion(found: Reproduction) -> str:
     """The headline beside the paper's, in one sentence."""
     return (
-        f"BDWP at 2:8 trains {_headline(found):.2f} times faster than dense training on average "
+        f"BDWP at 2:8 trains {headline(found):.2f} times faster than dense training on average "
         f"here; the paper says {PAPER_SPEEDUP:.2f}."
     )
 
@@ -119,7 +119,7 @@ def tables(found: Reproduction) -> Iterator[RenderableType]:
         {"variant": "variant", **names, AVERAGE: AVERAGE},
     )
     yield records_table(
-        f"Average speedup of BDWP 2:8 ({_headline(found):.3f}) as one assumed parameter changes",
+        f"Average speedup of BDWP 2:8 ({headline(found):.3f}) as one assumed parameter changes",
         [
             record
             | {side: f"{record[f'{side} speedup']:.3f} at {record[side]}" for side in ("low", "high")}

@@ -366,9 +366,7 @@ def test_macs_are_conserved_where_windows_tile(stride: tuple[int, ...], transpos
     layer = convolution(
         kernel=stride, stride=stride, padding=((0, 0), (0, 0)), transposed=transposed
     )
-    macs = [
-        sum(p.macs for p in products(layer, stage, DENSE_METHOD, DENSE)) for stage in STAGES
-    ]
+    macs = [sum(p.macs for p in products(layer, stage, DENSE_METHOD, DENSE)) for stage in STAGES]
     assert len(set(macs)) == 1
 
 
