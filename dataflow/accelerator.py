@@ -280,7 +280,8 @@ def from_document(document: dict[str, Any], source: str) -> Accelerator:
     try:
         return Accelerator.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt entry is also a missing one: the spelling says more.
+        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             raise InputError(

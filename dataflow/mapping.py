@@ -197,8 +197,9 @@ def _add(
     # The loop order that moves less: rows outside reads the right operand once for each row tile,
     # columns outside the left one once for each column tile.
     m_tiles, n_tiles = _ceil(pr.m, m), _ceil(pr.n, n)
-    left = _left_elements(pr, pr.m, pr.length) * hw.operand_bits
-    right = _right_elements(pr, pr.length, pr.n) * (hw.operand_bits + pr.index_bits)
+    # In floating point: both times a number of tiles may pass 63 bits.
+    left = 1.0 * _left_elements(pr, pr.m, pr.length) * hw.operand_bits
+    right = 1.0 * _right_elements(pr, pr.length, pr.n) * (hw.operand_bits + pr.index_bits)
     rows_outside = left + (right * m_tiles if n_tiles > 1 else right)
     columns_outside = right + (left * n_tiles if m_tiles > 1 else left)
     m_outer = int(rows_outside <= columns_outside)

@@ -19,9 +19,13 @@ from nofm.dataflow.products import Product, product_records
 from nofm.kernels.errors import InputError
 
 Records = np.ndarray[Any, Any]
+MAX_CYCLES = 2**62
+"""What takes longer cannot be counted in 63 bits."""
+
 Evaluate = Callable[[Records, Records, Records], Records]
-"""A timing model: hardware, products and mappings to the mappings' costs, whose fields `cycles`,
-`left_bytes`, `right_bytes` and `out_bytes` the scheduler reads."""
+"""A timing model: hardware, products and mappings to the mappings' costs, whose fields `cycles`
+(MAX_CYCLES for what it cannot count), `left_bytes`, `right_bytes` and `out_bytes` the scheduler
+reads."""
 
 POLICIES: dict[str, str] = {
     "offline": "the faster dataflow and tiles for each product, chosen ahead of time",
@@ -115,5 +119,11 @@ def plan(
             f"{name}: the buffers of accelerator {accelerator.name!r} cannot hold one tile of "
             f"{item.m} x {item.k} x {item.n} (activation {buffers.activation_kib} KiB, weight "
             f"{buffers.weight_kib} KiB, output {buffers.output_kib} KiB)"
+        )
+    if (endless := np.flatnonzero(costs["cycles"][best] >= MAX_CYCLES)).size:
+        item, name = items[endless[0]], names[endless[0]]
+        raise InputError(
+            f"{name}: {item.count} x {item.m} x {item.k} x {item.n} must take fewer than 2^62 "
+            f"cycles on accelerator {accelerator.name!r}, and may take more"
         )
     return Schedule(mappings[best], costs[best], np.diff(firsts), mappings, costs, firsts)

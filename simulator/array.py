@@ -99,45 +99,48 @@ def run(
     grouped = np.zeros((count, m, taps, per_run * pattern.m), np.float32)
     grouped[..., :length] = activations
     grouped = grouped.reshape(count, m, groups, pattern.m)
-    axis = 2 if dataflow == "ws" else 1
-    idle = [(0, 0)] * 4
-    idle[axis] = (0, -grouped.shape[axis] % rows)
-    grouped = np.pad(grouped, idle)
+    # An array row takes one group after another of all vectors in WS, and of one vector in OS.
+    if dataflow == "ws":
+        grouped = grouped.swapaxes(1, 2)
+    grouped = np.pad(grouped, [(0, 0), (0, -grouped.shape[1] % rows), (0, 0), (0, 0)])
     if grouped.size >= 1 << 31:
         raise InputError(
             f"the stepped array takes fewer than 2^31 activations, padded, not {grouped.size}"
         )
 
-    values = np.zeros(count * m * n, np.float32)
-    parts = np.zeros(len(PARTS) + 1, np.int64)
-    step = stepping.step_ws if dataflow == "ws" else stepping.step_os
-    code, cycle, row = step(
-        rows,
-        int(hw["columns"]),
-        interleave,
-        int(hw["adder_cycles"]),
-        int(hw["accumulator_cycles"]),
-        -(-pattern.m // int(hw["group_port_elements"])),
-        pattern.n,
-        pattern.m,
-        count,
-        m,
-        groups,
-        n,
-        grouped.reshape(-1),
-        weights.values.astype(np.float32).reshape(-1),
-        weights.index.astype(np.int32).reshape(-1),
-        values,
-        parts,
+    job = stepping.Job(
+        rows=rows,
+        columns=int(hw["columns"]),
+        interleave=interleave,
+        adder_cycles=int(hw["adder_cycles"]),
+        accumulator_cycles=int(hw["accumulator_cycles"]),
+        fetch_cycles=-(-pattern.m // int(hw["group_port_elements"])),
+        pn=pattern.n,
+        pm=pattern.m,
+        count=count,
+        m=m,
+        groups=groups,
+        n=n,
+        activations=grouped.reshape(-1),
+        values=weights.values.astype(np.float32).reshape(-1),
+        index=weights.index.astype(np.int32).reshape(-1),
+        out=np.zeros(count * m * n, np.float32),
+        parts=np.zeros(len(PARTS), np.int64),
     )
+    step = stepping.step_ws if dataflow == "ws" else stepping.step_os
+    code, cycle, row = step(job)
     if code != stepping.FINE:
         raise ScheduleViolation(f"cycle {cycle}, array row {row}: {VIOLATIONS[code]}")
     # The last sum was seen leaving an adder without the multiplier before it; then it is written.
     after = int(hw["multiplier_cycles"] + hw["accumulator_cycles"]) - 1
     cycles = cycle + 1 + after
-    parts[stepping.FILL] += after
-    split = dict(zip(PARTS, map(int, parts[1:]), strict=True))
-    return ArrayRun(values.reshape(count, m, n), cycles, cycles * rows * int(hw["columns"]), split)
+    job.parts[stepping.FILL] += after
+    return ArrayRun(
+        values=job.out.reshape(count, m, n),
+        cycles=cycles,
+        uspe_cycles=cycles * rows * job.columns,
+        parts=dict(zip(PARTS, job.parts.tolist(), strict=True)),
+    )
 
 
 def _check(

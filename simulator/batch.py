@@ -15,7 +15,7 @@ from nofm.dataflow.accelerator import HARDWARE, Accelerator, hardware_record
 from nofm.dataflow.mapping import MOST, candidates
 from nofm.dataflow.methods import Method
 from nofm.dataflow.products import Product, product_records
-from nofm.dataflow.schedule import allowed_dataflows, fastest
+from nofm.dataflow.schedule import MAX_CYCLES, allowed_dataflows, fastest
 from nofm.kernels.errors import InputError
 from nofm.kernels.pattern import Pattern
 from nofm.simulator.step import Options, engine_records, step_jobs
@@ -82,7 +82,7 @@ class StepBatch:
         for first in range(0, len(hardware), step):
             chunk = hardware[first : first + step]
             for i, record in enumerate(chunk, first):
-                cycles[i] = engine_cycles(record, streaming)[:, 0].sum()
+                cycles[i] = min(sum(engine_cycles(record, streaming)[:, 0].tolist()), MAX_CYCLES)
             if not len(products):
                 continue
             for part in _by_interconnect(chunk):
@@ -100,9 +100,11 @@ class StepBatch:
                     )
                 chosen = costs[best].reshape(len(part), len(products))
                 at = np.array(part) + first
-                cycles[at] += (chosen["cycles"] * repeats).sum(axis=1)
-                for side in ("left_bytes", "right_bytes", "out_bytes"):
-                    moved[at] += (chosen[side] * repeats).sum(axis=1)
+                for sums, fields in ((cycles, ("cycles",)), (moved, SIDES)):
+                    added = [chosen[field] * (1.0 * repeats) for field in fields]
+                    countable[at] &= sums[at] + sum(added).sum(axis=1) < MAX_CYCLES
+                    for field in fields:
+                        sums[at] += (chosen[field] * repeats).sum(axis=1)
         return cycles, moved
 
 

@@ -12,7 +12,7 @@ from nofm.dataflow.formats import BITS
 from nofm.dataflow.jobs import ENGINES, Job, Patterns, Widths, jobs
 from nofm.dataflow.methods import METHODS, Method
 from nofm.dataflow.products import Product, products
-from nofm.dataflow.schedule import POLICIES, Schedule, allowed_dataflows, plan
+from nofm.dataflow.schedule import MAX_CYCLES, POLICIES, Schedule, allowed_dataflows, plan
 from nofm.kernels.errors import InputError, unknown
 from nofm.kernels.pattern import DENSE, Pattern
 from nofm.simulator import energy
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-MAX_CYCLES = 2**62
-"""A step that takes longer cannot be counted."""
+COUNTED = {"cycles": "cycles", "macs": "multiply-accumulates", "dram_bytes": "bytes to move"}
+"""Columns whose sums are the largest numbers of a step, each with its unit."""
 
 Key = tuple[Product, str]
 """A product and the stage it belongs to: what the scheduler maps once, however often it occurs."""
@@ -204,11 +204,9 @@ def _table(
     hardware = hardware_record(machine)
     keys, chosen = _schedule(todo, machine, hardware, options.schedule)
     rows = _rows(todo, machine, hardware, keys, chosen)
-    if rows[-1]["start_cycle"] + rows[-1]["cycles"] > MAX_CYCLES:
-        raise InputError(
-            f"{name}: a step may take at most 2^62 cycles, "
-            f"not {rows[-1]['start_cycle'] + rows[-1]['cycles']}"
-        )
+    for what, unit in COUNTED.items():
+        if (total := sum(row[what] for row in rows)) >= MAX_CYCLES:
+            raise InputError(f"{name}: a step must have fewer than 2^62 {unit}, not {total}")
     known: dict[tuple[str, str], int] = {}
     if dense is not None:
         known = dense.layers.groupby(["layer", "stage"])["cycles"].sum().to_dict()
@@ -283,7 +281,7 @@ def _product_row(
 ) -> dict[str, Any]:
     places = [keys[product, job.stage] for product in job.products]
     costs = chosen.costs[places]
-    total = {name: int(costs[name].sum()) for name in costs.dtype.names}
+    total = {name: sum(costs[name].tolist()) for name in costs.dtype.names}
     largest = max(range(len(places)), key=lambda i: job.products[i].macs)
     product, mapping = job.products[largest], chosen.mappings[places[largest]]
     effective = sum(item.effective_macs for item in job.products)

@@ -5,7 +5,8 @@ job ends, other than by counting. `simulator.array` is the way in.
 
 A chain of registers that all take their neighbour's value in every cycle is a *window* that moves
 over a longer line: in cycle t the register at distance c from the edge is element base + c, and
-base goes down by one a cycle. Each line holds `SPAN` cycles, then its window moves back to the end.
+base goes down by one a cycle. A line holds `SPAN` cycles, then its window moves back to the end.
+A row that holds no slot has nothing to select or add, and is passed over.
 
 Multipliers are left out of the stepping: they give every adder its product X cycles after the slot,
 so all that adders, drains and the accumulation buffer do, and nothing that a sequencer does, comes
@@ -16,7 +17,7 @@ The functions stand in one file because Numba's cache watches only the file that
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -39,17 +40,36 @@ DRAIN_IN_USE = 11
 DRAIN_COLLISION = 12
 STUCK = 13
 
-# A part's number is its place after the total in `simulator.timing.array_cycles`.
-ISSUE, INTERLEAVE, ACTIVATION_PORT, WEIGHT_LOAD, ACCUMULATE, DRAIN, FILL = 1, 2, 3, 4, 5, 6, 7
+# What a cycle of row 0 went to: places in `simulator.timing.PARTS`.
+ISSUE, INTERLEAVE, ACTIVATION_PORT, WEIGHT_LOAD, ACCUMULATE, DRAIN, FILL = 0, 1, 2, 3, 4, 5, 6
 
-# Tokens on the line that starts the rows one after the other: no token, fetch and load for the
-# first fold, start fold token - START.
-PREPARE, START = 1, 2
 
-# Control of a slot in WS: the pass, and whether it is the first slot of its fold.
-PASS, SWAP = 255, 256
-# Control of a slot in OS: v, the fold's sum bank, and what else is to be known of it.
-TURN, BANK, OPENS, CLOSES, SHORT, FILLED = 63, 64, 128, 256, 512, 1024
+class Job(NamedTuple):
+    """The machine and the job as the loops are told of them.
+
+    `activations` are padded with zeros so that every array row of every fold has its own: in WS
+    float32 [count, groups, m, pm], in OS [count, m, groups, pm], flat. `values` (float32) and
+    `index` (int32) are the compressed weights [count, groups, pn, n], flat; `out` float32
+    [count, m, n], flat; `parts` int64 [7], what row 0's cycles went to.
+    """
+
+    rows: int
+    columns: int
+    interleave: int
+    adder_cycles: int
+    accumulator_cycles: int
+    fetch_cycles: int
+    pn: int
+    pm: int
+    count: int
+    m: int
+    groups: int
+    n: int
+    activations: Any
+    values: Any
+    index: Any
+    out: Any
+    parts: Any
 
 
 @njit(cache=True)
@@ -58,629 +78,904 @@ def _ceil(a: int, b: int) -> int:
 
 
 @njit(cache=True)
-def _rewind(lines: Any, tail: int) -> None:
-    """Move the windows of `lines` [.., SPAN + tail] back to the end of their lines."""
-    for r in range(lines.shape[0]):
-        for x in range(tail):
-            lines[r, SPAN + x] = lines[r, x]
+def _rewind(line: Any) -> None:
+    """Move the windows of `line` [.., SPAN + tail] back to its end."""
+    for r in range(line.shape[0]):
+        for x in range(line.shape[1] - SPAN - 1, -1, -1):
+            line[r, SPAN + x] = line[r, x]
+
+
+# Weight stationary
+
+# Tokens that start the rows one after the other: fetch and load for the first fold, or start fold
+# token - START. 0 is no token.
+PREPARE, START = 1, 2
+
+# Control of a slot: where its pass begins in a weight bank, whether its sum enters from above and
+# leaves downward, and whether it is the first slot of its fold.
+PLACE, ENTERS, LEAVES, SWAPS = (1 << 28) - 1, 1 << 28, 1 << 29, 1 << 30
+
+# Counters of a row: the fold, block, pass and turn that it sends; cycles left of the fetch and the
+# load in progress; what is loaded; where the fold's activations and sums begin; cycles of the
+# latest fold start, slot and weight.
+FOLD, BLOCK, SENDING, TURN, PASSES, FETCH_LEFT, LOAD_LEFT = 0, 1, 2, 3, 4, 5, 6
+LOAD_FOLD, LOAD_SLOT, LOAD_COLUMN, LOAD_BASE, UNIT_BASE, SUM_BASE = 7, 8, 9, 10, 11, 12
+LAST_START, LAST_SLOT, LAST_WEIGHT = 13, 14, 15
+COUNTERS = 16
+
+
+class WsPlan(NamedTuple):
+    """What a WS job's counters count to."""
+
+    sums: int
+    period: int
+    loop: int
+    row_delay: int
+    fetch_cycles: int
+    blocks: int
+    group_folds: int
+    column_folds: int
+    folds: int
+
+
+class WsLines(NamedTuple):
+    """Windows along each array row: of slots their number, activation group and control; of weights
+    on their way their slot and fold. At the top and the bottom of the array, of sums their address
+    in the accumulation buffer, group fold, and how many columns are used."""
+
+    ident: Any
+    unit: Any
+    control: Any
+    weight_slot: Any
+    weight_fold: Any
+    address: Any
+    group_fold: Any
+    used: Any
+
+
+class WeightBanks(NamedTuple):
+    """Two banks in each USPE [rows, 2 N, columns], the fold in use and where its bank begins, the
+    last fold loaded, and what was shifted out towards the right."""
+
+    value: Any
+    index: Any
+    active: Any
+    active_at: Any
+    loaded: Any
+    out_value: Any
+    out_index: Any
 
 
 @njit(cache=True)
-def step_ws(
-    rows: int,
-    columns: int,
-    interleave: int,
-    adder_cycles: int,
-    accumulator_cycles: int,
-    fetch_cycles: int,
-    pn: int,
-    pm: int,
-    count: int,
-    m: int,
-    groups: int,
-    n: int,
-    activations: Any,
-    values: Any,
-    index: Any,
-    out: Any,
-    parts: Any,
-) -> tuple[int, int, int]:
-    """Step a weight-stationary job to its end.
+def _ws_token(job: Any, plan: Any, counters: Any, returned: int, t: int) -> int:
+    """Whether row 0 starts the next fold: when it has sent the last block, the replay buffer and
+    the weight banks are full, and the first sum of the group fold before is back."""
+    if t == 0:
+        return PREPARE
+    following = counters[0, FOLD] + 1
+    if (
+        following == plan.folds
+        or counters[0, SENDING] == 1
+        or counters[0, BLOCK] < plan.blocks - 1
+        or counters[0, FETCH_LEFT] > 0
+        or counters[0, LOAD_LEFT] > 0
+    ):
+        return 0
+    first_group_fold = following // plan.column_folds % plan.group_folds == 0
+    if first_group_fold or returned > following - plan.column_folds:
+        return START + following
+    return 0
 
-    Args:
-        activations: float32 [count * m * padded groups * pm], groups padded to a multiple of rows.
-        values, index: float32 and int32 [count * groups * pn * n], the compressed weights.
-        out: float32 [count * m * n], the accumulation buffer.
-        parts: int64 [8], what becomes of row 0's cycles; element 0 the last cycle.
+
+@njit(cache=True)
+def _ws_begin(job: Any, plan: Any, counters: Any, r: int, token: int, t: int) -> int:
+    """Start a fold or a block in row r, and with it the fetch and the load of the next ones."""
+    begin = False
+    if token >= START:
+        fold = token - START
+        if (
+            fold != counters[r, FOLD] + 1
+            or counters[r, SENDING] == 1
+            or counters[r, BLOCK] < plan.blocks - 1
+            or counters[r, FETCH_LEFT] > 0
+            or counters[r, LOAD_LEFT] > 0
+        ):
+            return ROW_NOT_READY
+        begin = True
+        along, f = fold % plan.column_folds, fold // plan.column_folds
+        counters[r, FOLD] = fold
+        counters[r, BLOCK] = 0
+        counters[r, UNIT_BASE] = (f * job.rows + r) * job.m
+        counters[r, SUM_BASE] = f // plan.group_folds * job.m * job.n + along * job.columns
+        counters[r, LAST_START] = t
+    elif (
+        counters[r, SENDING] == 0
+        and counters[r, BLOCK] < plan.blocks - 1
+        and counters[r, FETCH_LEFT] == 0
+    ):
+        begin = True
+        counters[r, BLOCK] += 1
+    if begin:
+        counters[r, SENDING] = 1
+        counters[r, TURN] = 0
+        counters[r, PASSES] = 0
+    if begin or token == PREPARE:
+        counters[r, FETCH_LEFT] = plan.fetch_cycles
+    fold = counters[r, FOLD] + 1
+    if token > 0 and fold < plan.folds:
+        along, f = fold % plan.column_folds, fold // plan.column_folds
+        group = f % plan.group_folds * job.rows + r
+        row = f // plan.group_folds * job.groups + group
+        used = min(job.columns, job.n - along * job.columns)
+        counters[r, LOAD_FOLD] = fold
+        counters[r, LOAD_SLOT] = 0
+        counters[r, LOAD_COLUMN] = used - 1
+        counters[r, LOAD_LEFT] = used * job.pn
+        counters[r, LOAD_BASE] = -1
+        if group < job.groups:
+            counters[r, LOAD_BASE] = row * job.pn * job.n + along * job.columns
+    return FINE
+
+
+@njit(cache=True)
+def _ws_slot(job: Any, plan: Any, lines: Any, counters: Any, r: int, base: int, t: int) -> int:
+    """The slot that enters row r, if there is one; its sum must be the one that comes."""
+    vector = counters[r, BLOCK] * plan.sums + counters[r, TURN]
+    lines.ident[r, base] = -1
+    lines.unit[r, base] = 0
+    lines.control[r, base] = 0
+    if counters[r, SENDING] == 0 or counters[r, TURN] >= plan.sums or vector >= job.m:
+        return FINE
+    passes = counters[r, PASSES]
+    ident = (counters[r, FOLD] * job.m + vector) * job.pn + passes
+    if passes > 0:
+        if lines.ident[r, base + plan.loop] != ident - 1:
+            return OTHER_SUM_FED_BACK
+    elif r > 0 and lines.ident[r - 1, base + job.adder_cycles] != ident + job.pn - 1:
+        return OTHER_SUM_FROM_ABOVE
+    control = passes * job.columns
+    if passes == 0:
+        control += ENTERS
+    if passes == job.pn - 1:
+        control += LEAVES
+    if vector + passes == 0:
+        control += SWAPS
+    lines.ident[r, base] = ident
+    lines.unit[r, base] = (counters[r, UNIT_BASE] + vector) * job.pm
+    lines.control[r, base] = control
+    counters[r, LAST_SLOT] = t
+    for end in range(2):
+        if r == end * (job.rows - 1):
+            along = counters[r, FOLD] % plan.column_folds
+            lines.address[end, base] = counters[r, SUM_BASE] + vector * job.n
+            lines.group_fold[end, base] = (
+                counters[r, FOLD] // plan.column_folds % plan.group_folds
+            )
+            lines.used[end, base] = min(job.columns, job.n - along * job.columns)
+    return FINE
+
+
+@njit(cache=True)
+def _ws_weight(
+    job: Any, lines: Any, banks: Any, counters: Any, r: int, base: int, t: int
+) -> None:
+    """The weight that enters row r, the right-most used column's first; idle rows get zeros."""
+    lines.weight_slot[r, base] = -1
+    if counters[r, LOAD_LEFT] == 0:
+        return
+    value, index = np.float32(0), np.int32(0)
+    if counters[r, LOAD_BASE] >= 0:
+        at = counters[r, LOAD_BASE] + counters[r, LOAD_SLOT] * job.n + counters[r, LOAD_COLUMN]
+        value, index = job.values[at], job.index[at]
+    banks.out_value[r, 0] = value
+    banks.out_index[r, 0] = index
+    lines.weight_slot[r, base] = counters[r, LOAD_SLOT]
+    # The fold's last weight is marked by its fold's complement.
+    last = counters[r, LOAD_LEFT] == 1
+    lines.weight_fold[r, base] = ~counters[r, LOAD_FOLD] if last else counters[r, LOAD_FOLD]
+    counters[r, LAST_WEIGHT] = t
+    counters[r, LOAD_LEFT] -= 1
+    counters[r, LOAD_SLOT] += 1
+    if counters[r, LOAD_SLOT] == job.pn:
+        counters[r, LOAD_SLOT] = 0
+        counters[r, LOAD_COLUMN] -= 1
+
+
+@njit(cache=True)
+def _ws_part(plan: Any, counters: Any, filled: bool, all_sent: bool) -> int:
+    """What this cycle of row 0 goes to."""
+    if all_sent:
+        return FILL
+    if counters[0, SENDING] == 1:
+        return ISSUE if filled else INTERLEAVE
+    if counters[0, FOLD] < 0:
+        return WEIGHT_LOAD if counters[0, LOAD_LEFT] > 0 else ACTIVATION_PORT
+    if counters[0, FETCH_LEFT] > 0:
+        return ACTIVATION_PORT
+    return WEIGHT_LOAD if counters[0, LOAD_LEFT] > 0 else ACCUMULATE
+
+
+@njit(cache=True)
+def _ws_count(job: Any, plan: Any, counters: Any, r: int) -> None:
+    """Move row r's counters to the next cycle."""
+    if counters[r, FETCH_LEFT] > 0:
+        counters[r, FETCH_LEFT] -= 1
+    if counters[r, SENDING] == 1:
+        counters[r, TURN] += 1
+        if counters[r, TURN] == plan.period:
+            counters[r, TURN] = 0
+            counters[r, PASSES] += 1
+            if counters[r, PASSES] == job.pn:
+                counters[r, SENDING] = 0
+
+
+@njit(cache=True)
+def _ws_banks(job: Any, lines: Any, banks: Any, counters: Any, r: int, base: int, t: int) -> int:
+    """Swap banks where the first slot of a fold is, and shift weights into the idle ones.
+
+    An idle bank is a shift register of N entries. Here its entries stay and a pointer goes round,
+    which comes back to the start because a load shifts every bank by a multiple of N.
+    """
+    if t - counters[r, LAST_START] < job.columns:
+        for c in range(job.columns):
+            if lines.control[r, base + c] & SWAPS:
+                banks.active[r, c] += 1
+                banks.active_at[r, c] = (banks.active[r, c] & 1) * job.pn * job.columns + c
+                if banks.loaded[r, c] != banks.active[r, c]:
+                    return WEIGHTS_NOT_LOADED
+    if t - counters[r, LAST_WEIGHT] < job.columns:
+        for c in range(job.columns - 1, -1, -1):
+            slot = lines.weight_slot[r, base + c]
+            if slot >= 0:
+                fold = lines.weight_fold[r, base + c]
+                if fold < 0:
+                    fold = ~fold
+                    banks.loaded[r, c] = fold
+                if banks.active[r, c] != fold - 1:
+                    return WEIGHT_BANK_IN_USE
+                at = (fold & 1) * job.pn + slot
+                banks.out_value[r, c + 1] = banks.value[r, at, c]
+                banks.out_index[r, c + 1] = banks.index[r, at, c]
+                banks.value[r, at, c] = banks.out_value[r, c]
+                banks.index[r, at, c] = banks.out_index[r, c]
+    return FINE
+
+
+@njit(cache=True)
+def _ws_take(
+    job: Any, lines: Any, ring: Any, leaving: int, written: Any, base: int, t: int
+) -> int:
+    """Write the sums that leave the bottom row to the accumulation buffer."""
+    for c in range(job.columns):
+        x = base + job.adder_cycles + c
+        if lines.control[job.rows - 1, x] & LEAVES and c < lines.used[1, x]:
+            at = lines.address[1, x] + c
+            if written[at, 0] != lines.group_fold[1, x] - 1:
+                return SUM_OUT_OF_ORDER
+            written[at, 0] = lines.group_fold[1, x]
+            written[at, 1] = t
+            job.out[at] = ring[leaving, job.rows, c]
+    return FINE
+
+
+@njit(cache=True)
+def _ws_give(
+    job: Any, lines: Any, ring: Any, leaving: int, written: Any, base: int, t: int
+) -> int:
+    """Read the sums that enter the top row, +0 for the first group fold."""
+    for c in range(job.columns):
+        x = base + c
+        if lines.control[0, x] & ENTERS:
+            ring[leaving, 0, c] = 0
+            if lines.group_fold[0, x] > 0 and c < lines.used[0, x]:
+                at = lines.address[0, x] + c
+                if (
+                    written[at, 0] != lines.group_fold[0, x] - 1
+                    or t < written[at, 1] + job.accumulator_cycles
+                ):
+                    return SUM_NOT_WRITTEN
+                ring[leaving, 0, c] = job.out[at]
+    return FINE
+
+
+@njit(cache=True)
+def _ws_add(
+    columns: int,
+    line_at: int,
+    row_at: int,
+    bank_at: int,
+    above_at: int,
+    loop_at: int,
+    control: Any,
+    unit: Any,
+    active_at: Any,
+    bank_value: Any,
+    bank_index: Any,
+    ring: Any,
+    activations: Any,
+) -> None:
+    """One cycle of a row's multipliers and adders. Unsigned places in flat arrays spare the check
+    for negative ones."""
+    line, row, bank = np.uint64(line_at), np.uint64(row_at), np.uint64(bank_at)
+    above, loop = np.uint64(above_at), np.uint64(loop_at)
+    for c in range(np.uint64(columns)):
+        k = control[line + c]
+        at = bank + np.uint64(active_at[row + c] + (k & PLACE))
+        x = activations[np.uint64(unit[line + c]) + np.uint64(bank_index[at])]
+        partial = ring[above + c] if k & ENTERS else ring[loop + c]
+        ring[loop + c] = partial + x * bank_value[at]
+
+
+@njit(cache=True)
+def step_ws(job: Any) -> tuple[int, int, int]:
+    """Step a weight-stationary `Job` to its end.
 
     Returns:
-        What was violated (`FINE` if nothing), the cycle and the array row.
+        What was violated, or `FINE`; the last cycle; the array row of the violation.
     """
-    sums = 1 if pn == 1 else interleave
-    period = 1 if pn == 1 else max(sums, adder_cycles)
-    # A sum that is fed back went through the adder, then through registers that make the loop long
-    # enough to hold all sums.
-    loop = adder_cycles + max(0, sums - adder_cycles)
-    row_delay = (pn - 1) * period + adder_cycles
-    fill_cycles = sums * fetch_cycles
-    blocks = _ceil(m, sums)
-    group_folds, column_folds = _ceil(groups, rows), _ceil(n, columns)
-    padded_groups = group_folds * rows
-    folds = count * group_folds * column_folds
-    last_ident = (folds * m - 1) * pn + pn - 1
+    rows, columns = job.rows, job.columns
+    sums = 1 if job.pn == 1 else job.interleave
+    period = 1 if job.pn == 1 else max(sums, job.adder_cycles)
+    group_folds, column_folds = _ceil(job.groups, rows), _ceil(job.n, columns)
+    plan = WsPlan(
+        sums,
+        period,
+        # A sum that is fed back went through the adder, and then through as many registers as
+        # make the loop long enough for all sums.
+        job.adder_cycles + max(0, sums - job.adder_cycles),
+        (job.pn - 1) * period + job.adder_cycles,
+        sums * job.fetch_cycles,
+        _ceil(job.m, sums),
+        group_folds,
+        column_folds,
+        job.count * group_folds * column_folds,
+    )
+    last_ident = plan.folds * job.m * job.pn - 1
 
-    tail = columns + loop + 1
-    ident = np.full((rows, SPAN + tail), -1, np.int64)
-    unit = np.zeros((rows, SPAN + tail), np.int32)
-    control = np.zeros((rows, SPAN + tail), np.int32)
-    push = np.full((rows, SPAN + tail), -1, np.int32)
-    push_fold = np.full((rows, SPAN + tail), -1, np.int32)
-    # Address in the accumulation buffer, group fold and used columns, at the top and the bottom.
-    address = np.zeros((2, SPAN + tail), np.int64)
-    group_fold = np.zeros((2, SPAN + tail), np.int32)
-    used = np.zeros((2, SPAN + tail), np.int32)
+    length = SPAN + columns + plan.loop + 1
+    lines = WsLines(
+        np.full((rows, length), -1, np.int64),
+        np.zeros((rows, length), np.int32),
+        np.zeros((rows, length), np.int32),
+        np.full((rows, length), -1, np.int32),
+        np.full((rows, length), -1, np.int32),
+        np.zeros((2, length), np.int64),
+        np.zeros((2, length), np.int32),
+        np.zeros((2, length), np.int32),
+    )
+    banks = WeightBanks(
+        np.zeros((rows, 2 * job.pn, columns), np.float32),
+        np.zeros((rows, 2 * job.pn, columns), np.int32),
+        np.full((rows, columns), -1, np.int32),
+        np.zeros((rows, columns), np.int32),
+        np.full((rows, columns), -1, np.int32),
+        np.zeros((rows, columns + 1), np.float32),
+        np.zeros((rows, columns + 1), np.int32),
+    )
+    # Adders and loops: ring[k, r + 1] holds what row r began to add in the cycle with number k of
+    # the loop; ring[k, 0] what the accumulation buffer gave.
+    ring = np.zeros((plan.loop, rows + 1, columns), np.float32)
+    # The innermost loop sees the same arrays, flat.
+    control, unit, active_at = lines.control.ravel(), lines.unit.ravel(), banks.active_at.ravel()
+    value, index, flat_ring = banks.value.ravel(), banks.index.ravel(), ring.ravel()
+    # Of each sum in the accumulation buffer, the group fold and the cycle that wrote it.
+    written = np.full((job.out.size, 2), -1, np.int64)
 
-    # Adders: ring[k, r + 1] holds what the USPEs of row r began to add in the cycle with number k
-    # of the loop; ring[k, 0] what the accumulation buffer gave.
-    ring = np.zeros((loop, rows + 1, columns), np.float32)
-    bank_value = np.zeros((rows, 2 * pn, columns), np.float32)
-    bank_index = np.zeros((rows, 2 * pn, columns), np.int32)
-    active = np.full((rows, columns), -1, np.int32)
-    select = np.zeros((rows, columns), np.int32)
-    loaded = np.full((rows, columns), -1, np.int32)
-    passing_value = np.zeros((rows, columns + 1), np.float32)
-    passing_index = np.zeros((rows, columns + 1), np.int32)
-
-    written_cycle = np.full(out.size, -1, np.int64)
-    written_fold = np.full(out.size, -1, np.int32)
-
-    line = np.zeros((rows + 1, row_delay), np.int64)
-    returning = np.zeros(accumulator_cycles, np.int64)
+    counters = np.zeros((rows, COUNTERS), np.int64)
+    counters[:, FOLD] = -1
+    counters[:, BLOCK] = plan.blocks - 1
+    counters[:, LAST_START:] = -columns - job.adder_cycles
+    # Start tokens pass the rows row_delay cycles apart, and come back when the fold's first sum
+    # can be read.
+    tokens = np.zeros((rows + 1, plan.row_delay), np.int64)
+    returning = np.zeros(job.accumulator_cycles, np.int64)
     returned = 0
 
-    fold = np.full(rows, -1, np.int64)
-    block = np.full(rows, blocks - 1, np.int64)
-    sending = np.zeros(rows, np.int64)
-    turn = np.zeros(rows, np.int64)
-    passes = np.zeros(rows, np.int64)
-    fill_left = np.zeros(rows, np.int64)
-    load_left = np.zeros(rows, np.int64)
-    load_fold = np.zeros(rows, np.int64)
-    load_slot = np.zeros(rows, np.int64)
-    load_column = np.zeros(rows, np.int64)
-    load_base = np.zeros(rows, np.int64)
-    unit_base = np.zeros(rows, np.int64)
-    address_base = np.zeros(rows, np.int64)
-    last_start = np.full(rows, -columns, np.int64)
-    last_slot = np.full(rows, -columns, np.int64)
-    last_push = np.full(rows, -columns, np.int64)
-
-    patience = rows * row_delay + accumulator_cycles + columns * pn + fill_cycles + pn * period + 8
+    patience = rows * plan.row_delay + job.accumulator_cycles + columns * job.pn
+    patience += plan.fetch_cycles + job.pn * period
     quiet = 0
     all_sent = False
     base = SPAN
     t = -1
-    line_at, returning_at, now = row_delay - 1, accumulator_cycles - 1, loop - 1
-    while True:
+    while quiet <= patience:
         t += 1
         if base == 0:
-            _rewind(ident, tail)
-            _rewind(unit, tail)
-            _rewind(control, tail)
-            _rewind(push, tail)
-            _rewind(push_fold, tail)
-            _rewind(address, tail)
-            _rewind(group_fold, tail)
-            _rewind(used, tail)
+            _rewind(lines.ident)
+            _rewind(lines.unit)
+            _rewind(lines.control)
+            _rewind(lines.weight_slot)
+            _rewind(lines.weight_fold)
+            _rewind(lines.address)
+            _rewind(lines.group_fold)
+            _rewind(lines.used)
             base = SPAN
         base -= 1
-        line_at = line_at + 1 if line_at + 1 < row_delay else 0
-        returning_at = returning_at + 1 if returning_at + 1 < accumulator_cycles else 0
-        now = now + 1 if now + 1 < loop else 0
-        leaving = now - adder_cycles if now >= adder_cycles else now - adder_cycles + loop
+        now, leaving = t % plan.loop, (t - job.adder_cycles) % plan.loop
+        token_at, returning_at = t % plan.row_delay, t % job.accumulator_cycles
 
-        # A start token that has passed all rows comes back when the fold's first sum can be read.
         if returning[returning_at] >= START:
             returned += 1
-        returning[returning_at] = line[rows, line_at]
+        returning[returning_at] = tokens[rows, token_at]
 
         for r in range(rows - 1, -1, -1):
-            token = line[r, line_at]
+            token = tokens[r, token_at]
             if r == 0:
-                token = 0
-                following = fold[0] + 1
-                if t == 0:
-                    token = PREPARE
-                elif (
-                    following < folds
-                    and sending[0] == 0
-                    and block[0] == blocks - 1
-                    and fill_left[0] == 0
-                    and load_left[0] == 0
-                    and (
-                        following // column_folds % group_folds == 0
-                        or returned > following - column_folds
-                    )
-                ):
-                    token = START + following
-            line[r + 1, line_at] = token
-
-            begin = False
-            if token >= START:
-                i = token - START
-                if (
-                    i != fold[r] + 1
-                    or sending[r] == 1
-                    or block[r] != blocks - 1
-                    or fill_left[r] > 0
-                    or load_left[r] > 0
-                ):
-                    return ROW_NOT_READY, t, r
-                begin = True
-                fold[r] = i
-                block[r] = 0
-                last_start[r] = t
-                j = i % column_folds
-                f = i // column_folds % group_folds
-                product = i // column_folds // group_folds
-                unit_base[r] = product * m * padded_groups + f * rows + r
-                address_base[r] = product * m * n + j * columns
-            elif sending[r] == 0 and fold[r] >= 0 and block[r] < blocks - 1 and fill_left[r] == 0:
-                begin = True
-                block[r] += 1
-            if begin:
-                sending[r] = 1
-                turn[r] = 0
-                passes[r] = 0
-            if begin or token == PREPARE:
-                fill_left[r] = fill_cycles
-            if token != 0 and fold[r] + 1 < folds:
-                i = fold[r] + 1
-                j = i % column_folds
-                f = i // column_folds % group_folds
-                product = i // column_folds // group_folds
-                load_fold[r] = i
-                load_column[r] = min(columns, n - j * columns) - 1
-                load_left[r] = (load_column[r] + 1) * pn
-                load_slot[r] = 0
-                g = f * rows + r
-                load_base[r] = (product * groups + g) * pn * n + j * columns
-                if g >= groups:
-                    load_base[r] = -1
-
-            vector = block[r] * sums + turn[r]
-            if sending[r] == 1 and turn[r] < sums and vector < m:
-                i = (fold[r] * m + vector) * pn + passes[r]
-                if passes[r] > 0:
-                    if ident[r, base + loop] != i - 1:
-                        return OTHER_SUM_FED_BACK, t, r
-                elif r > 0 and ident[r - 1, base + adder_cycles] != i + pn - 1:
-                    return OTHER_SUM_FROM_ABOVE, t, r
-                ident[r, base] = i
-                unit[r, base] = unit_base[r] + vector * padded_groups
-                control[r, base] = passes[r]
-                if vector + passes[r] == 0:
-                    control[r, base] += SWAP
-                last_slot[r] = t
-                for end in range(2):
-                    if r == end * (rows - 1):
-                        f = fold[r] // column_folds % group_folds
-                        j = fold[r] % column_folds
-                        address[end, base] = address_base[r] + vector * n
-                        group_fold[end, base] = f
-                        used[end, base] = min(columns, n - j * columns)
-            else:
-                ident[r, base] = -1
-                unit[r, base] = 0
-                control[r, base] = 0
-
-            if load_left[r] > 0:
-                value, place = np.float32(0), np.int32(0)
-                if load_base[r] >= 0:
-                    at = load_base[r] + load_slot[r] * n + load_column[r]
-                    value, place = values[at], index[at]
-                passing_value[r, 0] = value
-                passing_index[r, 0] = place
-                push[r, base] = load_slot[r]
-                push_fold[r, base] = load_fold[r] if load_left[r] > 1 else -2 - load_fold[r]
-                last_push[r] = t
-                load_slot[r] += 1
-                if load_slot[r] == pn:
-                    load_slot[r] = 0
-                    load_column[r] -= 1
-            else:
-                push[r, base] = -1
-
+                token = _ws_token(job, plan, counters, returned, t)
+            tokens[r + 1, token_at] = token
+            code = _ws_begin(job, plan, counters, r, token, t)
+            if code == FINE:
+                code = _ws_slot(job, plan, lines, counters, r, base, t)
+            if code != FINE:
+                return code, t, r
             if r == 0:
-                if all_sent:
-                    parts[FILL] += 1
-                elif sending[0] == 1:
-                    parts[ISSUE if ident[0, base] >= 0 else INTERLEAVE] += 1
-                    all_sent = ident[0, base] == last_ident
-                elif fold[0] < 0:
-                    parts[WEIGHT_LOAD if load_left[0] > 0 else ACTIVATION_PORT] += 1
-                elif fill_left[0] > 0:
-                    parts[ACTIVATION_PORT] += 1
-                else:
-                    parts[WEIGHT_LOAD if load_left[0] > 0 else ACCUMULATE] += 1
-            if sending[r] == 1:
-                turn[r] += 1
-                if turn[r] == period:
-                    turn[r] = 0
-                    passes[r] += 1
-                    if passes[r] == pn:
-                        sending[r] = 0
-            fill_left[r] = max(0, fill_left[r] - 1)
-            load_left[r] = max(0, load_left[r] - 1)
-
-        # A USPE swaps its weight banks as the first slot of a fold reaches it.
+                job.parts[_ws_part(plan, counters, lines.ident[0, base] >= 0, all_sent)] += 1
+            _ws_weight(job, lines, banks, counters, r, base, t)
+            _ws_count(job, plan, counters, r)
         for r in range(rows):
-            if t - last_start[r] < columns:
-                for c in range(columns):
-                    if control[r, base + c] & SWAP:
-                        active[r, c] += 1
-                        select[r, c] = (active[r, c] & 1) * pn
-                        if loaded[r, c] != active[r, c]:
-                            return WEIGHTS_NOT_LOADED, t, r
-            # The idle bank is a shift register; here its entries stay, and a pointer goes round.
-            if t - last_push[r] < columns:
-                for c in range(columns - 1, -1, -1):
-                    slot = push[r, base + c]
-                    if slot >= 0:
-                        i = push_fold[r, base + c]
-                        if i < 0:
-                            i = -2 - i
-                            loaded[r, c] = i
-                        if active[r, c] != i - 1:
-                            return WEIGHT_BANK_IN_USE, t, r
-                        at = (i & 1) * pn + slot
-                        passing_value[r, c + 1] = bank_value[r, at, c]
-                        passing_index[r, c + 1] = bank_index[r, at, c]
-                        bank_value[r, at, c] = passing_value[r, c]
-                        bank_index[r, at, c] = passing_index[r, c]
+            code = _ws_banks(job, lines, banks, counters, r, base, t)
+            if code != FINE:
+                return code, t, r
 
-        # The accumulation buffer takes sums at the bottom and gives them at the top.
-        if t - last_slot[rows - 1] < columns + adder_cycles:
-            for c in range(columns):
-                x = base + adder_cycles + c
-                if ident[rows - 1, x] >= 0 and control[rows - 1, x] & PASS == pn - 1:
-                    if c < used[1, x]:
-                        at = address[1, x] + c
-                        if written_fold[at] != group_fold[1, x] - 1:
-                            return SUM_OUT_OF_ORDER, t, rows - 1
-                        written_fold[at] = group_fold[1, x]
-                        written_cycle[at] = t
-                        out[at] = ring[leaving, rows, c]
-                    if c == columns - 1 and ident[rows - 1, x] == last_ident:
-                        parts[0] = t
-                        return FINE, t, 0
-        if t - last_slot[0] < columns:
-            for c in range(columns):
-                x = base + c
-                if ident[0, x] >= 0 and control[0, x] & PASS == 0:
-                    ring[leaving, 0, c] = 0
-                    if group_fold[0, x] > 0 and c < used[0, x]:
-                        at = address[0, x] + c
-                        if (
-                            written_fold[at] != group_fold[0, x] - 1
-                            or t < written_cycle[at] + accumulator_cycles
-                        ):
-                            return SUM_NOT_WRITTEN, t, 0
-                        ring[leaving, 0, c] = out[at]
-
-        # Rows from the bottom, so that each sees what left the row above before it takes more.
-        # A row that holds no slot adds nothing.
+        if t - counters[rows - 1, LAST_SLOT] < columns + job.adder_cycles:
+            code = _ws_take(job, lines, ring, leaving, written, base, t)
+            if code != FINE:
+                return code, t, rows - 1
+            if lines.ident[rows - 1, base + job.adder_cycles + columns - 1] == last_ident:
+                return FINE, t, 0
+        if t - counters[0, LAST_SLOT] < columns:
+            code = _ws_give(job, lines, ring, leaving, written, base, t)
+            if code != FINE:
+                return code, t, 0
+        # From the bottom, so that each row sees what leaves the row above before that takes more.
         for r in range(rows - 1, -1, -1):
-            if t - last_slot[r] < columns:
-                for c in range(columns):
-                    k = control[r, base + c] & PASS
-                    at = select[r, c] + k
-                    x = activations[np.int64(unit[r, base + c]) * pm + bank_index[r, at, c]]
-                    from_above, fed_back = ring[leaving, r, c], ring[now, r + 1, c]
-                    partial = from_above if k == 0 else fed_back
-                    ring[now, r + 1, c] = partial + x * bank_value[r, at, c]
+            if t - counters[r, LAST_SLOT] < columns:
+                _ws_add(
+                    columns,
+                    r * length + base,
+                    r * columns,
+                    r * 2 * job.pn * columns,
+                    (leaving * (rows + 1) + r) * columns,
+                    (now * (rows + 1) + r + 1) * columns,
+                    control,
+                    unit,
+                    active_at,
+                    value,
+                    index,
+                    flat_ring,
+                    job.activations,
+                )
+        all_sent = all_sent or lines.ident[0, base] == last_ident
+        quiet = 0 if lines.ident[0, base] >= 0 else quiet + 1
+    return STUCK, t, 0
 
-        quiet = 0 if ident[0, base] >= 0 else quiet + 1
-        if quiet > patience:
-            return STUCK, t, 0
+
+# Output stationary
+
+# Control of a slot: where its sum is in a USPE's banks, whether it is the first or the last one of
+# its sum, and whether there is a slot at all.
+SUM, OPENS, CLOSES, FILLED = (1 << 28) - 1, 1 << 28, 1 << 29, 1 << 30
+
+# States of a sum's place in a bank.
+FREE, IN_USE, COMPLETE = 0, 1, 2
+
+# Counters of the sequencer, beside those it shares with WS: the group sent, whether the fold is at
+# its end, the passes of the job, the fold's sums and period, where its weights begin and how many
+# columns are left from there, cycles until the drain is free; the fold that column 0 drains, which
+# sum of every row, and how far the chain has shifted.
+GROUP, ENDED, STEP, SUMS, PERIOD, WEIGHT_BASE, COLUMNS_LEFT, DRAIN_LEFT = 1, 6, 7, 8, 9, 11, 12, 13
+DRAIN_FOLD, DRAIN_TURN, DRAIN_SHIFT = 14, 15, 16
+OS_COUNTERS = 17
+
+
+class OsPlan(NamedTuple):
+    """What an OS job's counters count to."""
+
+    row_folds: int
+    column_folds: int
+    folds: int
+    last_sums: int
+    drain_delay: int
+
+
+class OsLines(NamedTuple):
+    """Windows along each array row: of slots their activation group and control. Along the top, of
+    slots where their weights are and the columns left there; along the bottom, of drains the sum
+    (-1 for none), how far the chain has shifted, and the fold."""
+
+    unit: Any
+    control: Any
+    weight_address: Any
+    columns_left: Any
+    drain_turn: Any
+    drain_shift: Any
+    drain_fold: Any
+
+
+class SumBanks(NamedTuple):
+    """Two banks in each USPE [rows, 2 V, columns] and the state of each place; the drain chain
+    [rows, columns], each value with the number of the place it came from, -1 for none."""
+
+    value: Any
+    state: Any
+    chain: Any
+    origin: Any
 
 
 @njit(cache=True)
-def step_os(
-    rows: int,
-    columns: int,
-    interleave: int,
-    adder_cycles: int,
-    accumulator_cycles: int,
-    fetch_cycles: int,
-    pn: int,
-    pm: int,
-    count: int,
-    m: int,
-    groups: int,
-    n: int,
-    activations: Any,
-    values: Any,
-    index: Any,
-    out: Any,
-    parts: Any,
-) -> tuple[int, int, int]:
-    """Step an output-stationary job to its end.
+def _os_sums(job: Any, plan: Any, fold: int) -> int:
+    """Sums that a fold interleaves."""
+    return plan.last_sums if (fold + 1) % plan.column_folds == 0 else job.interleave
 
-    Args:
-        activations: float32 [count * padded m * groups * pm], m padded to a multiple of rows.
-        values, index, out, parts: as in `step_ws`.
+
+@njit(cache=True)
+def _os_begin(job: Any, plan: Any, counters: Any, drains: Any, t: int) -> None:
+    """Start a group when the one before is sent and the port has the next, or end the fold.
+
+    The port runs on after the last group, so that every group takes the same time. The next fold
+    starts once the drain will be free at that fold's end; how long it takes is known beforehand.
+    """
+    if counters[SENDING] == 1 or counters[FETCH_LEFT] > 0:
+        return
+    begin = False
+    if counters[ENDED] == 0:
+        if counters[GROUP] < job.groups - 1:
+            begin = True
+            counters[GROUP] += 1
+        else:
+            counters[ENDED] = 1
+            counters[DRAIN_LEFT] = job.rows * counters[SUMS]
+            drains[(t + plan.drain_delay) % drains.size] = counters[FOLD]
+    fold = counters[FOLD] + 1
+    if counters[ENDED] == 1 and fold < plan.folds:
+        sums = _os_sums(job, plan, fold)
+        period = max(sums, job.adder_cycles)
+        fold_cycles = job.groups * max(job.pn * period, job.fetch_cycles)
+        if counters[DRAIN_LEFT] <= fold_cycles:
+            begin = True
+            along, i = fold % plan.column_folds, fold // plan.column_folds
+            first = along * job.columns * job.interleave
+            counters[ENDED] = 0
+            counters[FOLD] = fold
+            counters[GROUP] = 0
+            counters[SUMS] = sums
+            counters[PERIOD] = period
+            counters[UNIT_BASE] = i * job.rows * job.groups
+            counters[WEIGHT_BASE] = i // plan.row_folds * job.groups * job.pn * job.n + first
+            counters[COLUMNS_LEFT] = job.n - first
+    if begin:
+        counters[SENDING] = 1
+        counters[TURN] = 0
+        counters[PASSES] = 0
+        counters[FETCH_LEFT] = job.fetch_cycles
+
+
+@njit(cache=True)
+def _os_slot(job: Any, lines: Any, counters: Any, entered: Any, base: int, t: int) -> int:
+    """The slot that enters row 0, if there is one; its sum must have left the adder."""
+    lines.unit[0, base] = 0
+    lines.control[0, base] = 0
+    turn, passes, group = counters[TURN], counters[PASSES], counters[GROUP]
+    if counters[SENDING] == 0 or turn >= counters[SUMS]:
+        return FINE
+    control = FILLED + ((counters[FOLD] & 1) * job.interleave + turn) * job.columns
+    if group + passes == 0:
+        control += OPENS
+    elif entered[turn, 0] != counters[STEP] - 1 or t < entered[turn, 1] + job.adder_cycles:
+        return OTHER_SUM_FED_BACK
+    if group == job.groups - 1 and passes == job.pn - 1:
+        control += CLOSES
+    entered[turn, 0] = counters[STEP]
+    entered[turn, 1] = t
+    lines.unit[0, base] = (counters[UNIT_BASE] + group) * job.pm
+    lines.control[0, base] = control
+    address = counters[WEIGHT_BASE] + (group * job.pn + passes) * job.n + turn * job.columns
+    lines.weight_address[0, base] = address
+    lines.columns_left[0, base] = counters[COLUMNS_LEFT] - turn * job.columns
+    return FINE
+
+
+@njit(cache=True)
+def _os_rows(job: Any, lines: Any, last: Any, base: int, t: int) -> int:
+    """Each row takes the slot of the row above a cycle later, with its own row of activations.
+
+    A row's weight was fetched for the slot that row 0 had as many cycles ago: it must be the same.
+    """
+    for r in range(job.rows - 1, -1, -1):
+        if r > 0:
+            lines.control[r, base] = lines.control[r - 1, base + 1]
+            lines.unit[r, base] = lines.unit[r - 1, base + 1] + job.groups * job.pm
+        control = lines.control[r, base]
+        if control & FILLED:
+            if lines.unit[r, base] != lines.unit[0, base + r] + r * job.groups * job.pm:
+                return WEIGHT_OF_ANOTHER_SLOT
+            last[r, 0] = t
+            if control & (OPENS | CLOSES):
+                last[r, 1] = t
+    return FINE
+
+
+@njit(cache=True)
+def _os_part(plan: Any, counters: Any, filled: bool) -> int:
+    """What this cycle of row 0 goes to."""
+    if counters[SENDING] == 1:
+        return ISSUE if filled else INTERLEAVE
+    if counters[ENDED] == 0 or counters[FOLD] < 0:
+        return ACTIVATION_PORT
+    if counters[FOLD] + 1 < plan.folds or counters[DRAIN_FOLD] == counters[FOLD]:
+        return DRAIN
+    return FILL
+
+
+@njit(cache=True)
+def _os_count(job: Any, counters: Any) -> None:
+    """Move the sequencer's counters to the next cycle."""
+    if counters[FETCH_LEFT] > 0:
+        counters[FETCH_LEFT] -= 1
+    if counters[DRAIN_LEFT] > 0:
+        counters[DRAIN_LEFT] -= 1
+    if counters[SENDING] == 1:
+        counters[TURN] += 1
+        if counters[TURN] == counters[PERIOD]:
+            counters[TURN] = 0
+            counters[PASSES] += 1
+            counters[STEP] += 1
+            if counters[PASSES] == job.pn:
+                counters[SENDING] = 0
+
+
+@njit(cache=True)
+def _os_weights(job: Any, lines: Any, weight_value: Any, weight_index: Any, base: int) -> None:
+    """The weight for each slot enters at the top of a column as the slot reaches it."""
+    for c in range(job.columns):
+        x = base + c
+        value, index = np.float32(0), np.int32(0)
+        if lines.control[0, x] & FILLED and c < lines.columns_left[0, x]:
+            at = lines.weight_address[0, x] + c
+            value, index = job.values[at], job.index[at]
+        weight_value[base, c] = value
+        weight_index[base, c] = index
+
+
+@njit(cache=True)
+def _os_places(job: Any, lines: Any, banks: Any, r: int, base: int) -> int:
+    """A fold takes a sum's place with the sum's first slot, and completes it with the last."""
+    for c in range(job.columns):
+        control = lines.control[r, base + job.adder_cycles + c]
+        place = (control & SUM) // job.columns
+        if control & OPENS:
+            if banks.state[r, place, c] != FREE:
+                return SUM_BANK_IN_USE
+            banks.state[r, place, c] = IN_USE
+        if control & CLOSES:
+            if banks.state[r, place, c] != IN_USE:
+                return SUM_BANK_IN_USE
+            banks.state[r, place, c] = COMPLETE
+    return FINE
+
+
+@njit(cache=True)
+def _os_add(
+    columns: int,
+    line_at: int,
+    leaving_at: int,
+    weight_at: int,
+    bank_at: int,
+    ring_at: int,
+    control: Any,
+    unit: Any,
+    weight_value: Any,
+    weight_index: Any,
+    bank_value: Any,
+    ring: Any,
+    activations: Any,
+) -> None:
+    """One cycle of a row's multipliers, adders and sum banks. A sum that leaves its adder can be
+    used in the same cycle. Places as in `_ws_add`."""
+    line, leaving, weight = np.uint64(line_at), np.uint64(leaving_at), np.uint64(weight_at)
+    bank, stage = np.uint64(bank_at), np.uint64(ring_at)
+    for c in range(np.uint64(columns)):
+        k = control[leaving + c]
+        if k & FILLED:
+            bank_value[bank + np.uint64(k & SUM) + c] = ring[stage + c]
+        k = control[line + c]
+        x = activations[np.uint64(unit[line + c]) + np.uint64(weight_index[weight + c])]
+        partial = bank_value[bank + np.uint64(k & SUM) + c]
+        if k & OPENS:
+            partial = np.float32(0)
+        ring[stage + c] = partial + x * weight_value[weight + c]
+
+
+@njit(cache=True)
+def _os_drain_token(
+    job: Any, plan: Any, lines: Any, counters: Any, drains: Any, base: int, t: int
+) -> int:
+    """Column 0 drains sum after sum: in one cycle every row puts its sum in the chain, which then
+    shifts down until all of them are out."""
+    at = t % drains.size
+    if drains[at] >= 0:
+        if counters[DRAIN_FOLD] >= 0:
+            return DRAIN_IN_USE
+        counters[DRAIN_FOLD] = drains[at]
+        counters[DRAIN_TURN] = 0
+        counters[DRAIN_SHIFT] = 0
+        drains[at] = -1
+    lines.drain_turn[0, base] = -1
+    if counters[DRAIN_FOLD] >= 0:
+        lines.drain_turn[0, base] = counters[DRAIN_TURN]
+        lines.drain_shift[0, base] = counters[DRAIN_SHIFT]
+        lines.drain_fold[0, base] = counters[DRAIN_FOLD]
+    return FINE
+
+
+@njit(cache=True)
+def _os_drain_count(job: Any, plan: Any, counters: Any) -> None:
+    """Move the drain's counters to the next cycle."""
+    if counters[DRAIN_FOLD] >= 0:
+        counters[DRAIN_SHIFT] += 1
+        if counters[DRAIN_SHIFT] == job.rows:
+            counters[DRAIN_SHIFT] = 0
+            counters[DRAIN_TURN] += 1
+            if counters[DRAIN_TURN] == _os_sums(job, plan, counters[DRAIN_FOLD]):
+                counters[DRAIN_FOLD] = -1
+
+
+@njit(cache=True)
+def _os_drain(job: Any, plan: Any, lines: Any, banks: Any, c: int, base: int) -> int:
+    """One cycle of column c's drain chain: the value at its foot goes to the output."""
+    turn, shift = lines.drain_turn[0, base + c], lines.drain_shift[0, base + c]
+    fold, foot = lines.drain_fold[0, base + c], job.rows - 1
+    number = (fold * job.interleave + turn) * job.rows
+    if shift == 0:
+        place = turn + (fold & 1) * job.interleave
+        for r in range(job.rows):
+            if banks.origin[r, c] >= 0:
+                return DRAIN_COLLISION
+            if banks.state[r, place, c] != COMPLETE:
+                return SUM_INCOMPLETE
+            banks.state[r, place, c] = FREE
+            banks.chain[r, c] = banks.value[r, place, c]
+            banks.origin[r, c] = number + r
+    if banks.origin[foot, c] != number + foot - shift:
+        return SUM_OUT_OF_ORDER
+    along, i = fold % plan.column_folds, fold // plan.column_folds
+    row = i % plan.row_folds * job.rows + foot - shift
+    column = (along * job.interleave + turn) * job.columns + c
+    if row < job.m and column < job.n:
+        job.out[(i // plan.row_folds * job.m + row) * job.n + column] = banks.chain[foot, c]
+    for r in range(foot, 0, -1):
+        banks.chain[r, c] = banks.chain[r - 1, c]
+        banks.origin[r, c] = banks.origin[r - 1, c]
+    banks.origin[0, c] = -1
+    return FINE
+
+
+@njit(cache=True)
+def step_os(job: Any) -> tuple[int, int, int]:
+    """Step an output-stationary `Job` to its end.
 
     Returns:
-        What was violated (`FINE` if nothing), the cycle and the array row.
+        What was violated, or `FINE`; the last cycle; the array row of the violation.
     """
-    row_folds, column_folds = _ceil(m, rows), _ceil(n, columns * interleave)
-    folds = count * row_folds * column_folds
-    short_sums = _ceil(n - (column_folds - 1) * columns * interleave, columns)
-    # What the sequencer is told of the two kinds of fold: all column folds, and the last one.
-    fold_sums = (interleave, short_sums)
-    fold_period = (max(interleave, adder_cycles), max(short_sums, adder_cycles))
-    fold_cycles = (
-        groups * max(pn * fold_period[0], fetch_cycles),
-        groups * max(pn * fold_period[1], fetch_cycles),
+    rows, columns, adder_cycles = job.rows, job.columns, job.adder_cycles
+    row_folds, column_folds = _ceil(job.m, rows), _ceil(job.n, columns * job.interleave)
+    plan = OsPlan(
+        row_folds,
+        column_folds,
+        job.count * row_folds * column_folds,
+        _ceil(job.n - (column_folds - 1) * columns * job.interleave, columns),
+        # Rows work one cycle after each other, and the bottom one's sums leave their adder last.
+        rows - 1 + adder_cycles - 1,
     )
-    # A sum that is fed back went through the adder, then through registers that make the loop long
-    # enough to hold all sums of the fold.
-    loops = (
-        adder_cycles + max(0, interleave - adder_cycles),
-        adder_cycles + max(0, short_sums - adder_cycles),
+
+    length = SPAN + max(columns + adder_cycles, rows) + 1
+    lines = OsLines(
+        np.zeros((rows, length), np.int32),
+        np.zeros((rows, length), np.int32),
+        np.zeros((1, length), np.int64),
+        np.zeros((1, length), np.int64),
+        np.full((1, length), -1, np.int64),
+        np.zeros((1, length), np.int64),
+        np.zeros((1, length), np.int64),
     )
-    depth = loops[0]
-    # Rows work one cycle after each other, and the last sum leaves the bottom row's adder last.
-    drain_delay = rows - 1 + adder_cycles - 1
-
-    tail = max(columns + depth + 1, rows)
-    ident = np.full((1, SPAN + tail), -1, np.int64)
-    unit = np.zeros((rows, SPAN + tail), np.int32)
-    control = np.zeros((rows, SPAN + tail), np.int32)
-    # What the top of each column fetches for a slot: an address, and the columns that exist.
-    weight_address = np.zeros((1, SPAN + tail), np.int64)
-    weight_columns = np.zeros((1, SPAN + tail), np.int32)
-    # Drain tokens: v, how far the chain has shifted, sum bank, address and extent of the fold.
-    drain_turn = np.full((1, SPAN + tail), -1, np.int32)
-    drain_shift = np.zeros((1, SPAN + tail), np.int32)
-    drain_fold = np.zeros((1, SPAN + tail), np.int64)
-
-    # Weights move down a row a cycle: lines of rows, window element base + r.
+    # Weights move down a row a cycle: a window of rows.
     weight_value = np.zeros((SPAN + rows, columns), np.float32)
     weight_index = np.zeros((SPAN + rows, columns), np.int32)
-    ring = np.zeros((depth, rows, columns), np.float32)
-    # Sum banks: 0 free, 1 in use by a fold, 2 complete.
-    bank_state = np.zeros((2 * interleave, rows, columns), np.int8)
-    bank_value = np.zeros((2 * interleave, rows, columns), np.float32)
-    chain_value = np.zeros((rows + 1, columns), np.float32)
-    chain_origin = np.full((rows + 1, columns), -1, np.int64)
+    banks = SumBanks(
+        np.zeros((rows, 2 * job.interleave, columns), np.float32),
+        np.zeros((rows, 2 * job.interleave, columns), np.int8),
+        np.zeros((rows, columns), np.float32),
+        np.full((rows, columns), -1, np.int64),
+    )
+    # Adders: ring[k] holds what they began to add in the cycle with number k of their pipeline.
+    ring = np.zeros((adder_cycles, rows, columns), np.float32)
+    # The innermost loop sees the same arrays, flat.
+    control, unit, sums = lines.control.ravel(), lines.unit.ravel(), banks.value.ravel()
+    value, index, flat_ring = weight_value.ravel(), weight_index.ravel(), ring.ravel()
+    # Of each sum of USPE (0, 0), the step and the cycle in which it last entered the adder.
+    entered = np.zeros((job.interleave, 2), np.int64)
 
-    drain_line = np.full(drain_delay + 1, -1, np.int64)
-    draining, drain_t, drain_s = np.int64(-1), 0, 0
-    drain_free_in = 0
-
-    fold, group, turn, passes = -1, 0, 0, 0
-    kind = 0
-    sending = False
-    ended = True
-    fetch_left = fetch_cycles
-    step = 0
-    unit_base = np.int64(0)
-    address_base, columns_left = np.int64(0), 0
-    last_slot = np.full(rows, -columns, np.int64)
-    last_edge = np.full(rows, -columns - adder_cycles, np.int64)
+    counters = np.zeros(OS_COUNTERS, np.int64)
+    counters[FOLD] = -1
+    counters[ENDED] = 1
+    counters[FETCH_LEFT] = job.fetch_cycles
+    counters[DRAIN_FOLD] = -1
+    # Folds that are at their end, until column 0 may drain them.
+    drains = np.full(plan.drain_delay + 1, -1, np.int64)
+    # Of each row, the cycle of the latest slot, and of the latest that opens or closes a sum.
+    last = np.full((rows, 2), -columns - adder_cycles, np.int64)
     last_drain = -columns
-    written = 0
 
-    patience = fetch_cycles + 3 * rows * interleave + 3 * (rows + columns + depth) + 8
+    patience = job.fetch_cycles + adder_cycles + rows * job.interleave + rows + columns
+    patience += job.pn * max(job.interleave, adder_cycles)
     quiet = 0
     base = SPAN
     t = -1
-    now = depth - 1
-    while True:
+    while quiet <= patience:
         t += 1
         if base == 0:
-            _rewind(ident, tail)
-            _rewind(unit, tail)
-            _rewind(control, tail)
-            _rewind(weight_address, tail)
-            _rewind(weight_columns, tail)
-            _rewind(drain_turn, tail)
-            _rewind(drain_shift, tail)
-            _rewind(drain_fold, tail)
-            for r in range(rows):
-                for c in range(columns):
-                    weight_value[SPAN + r, c] = weight_value[r, c]
-                    weight_index[SPAN + r, c] = weight_index[r, c]
+            _rewind(lines.unit)
+            _rewind(lines.control)
+            _rewind(lines.weight_address)
+            _rewind(lines.columns_left)
+            _rewind(lines.drain_turn)
+            _rewind(lines.drain_shift)
+            _rewind(lines.drain_fold)
+            _rewind(weight_value.T)
+            _rewind(weight_index.T)
             base = SPAN
         base -= 1
-        now = now + 1 if now + 1 < depth else 0
-        leaving = now - adder_cycles if now >= adder_cycles else now - adder_cycles + depth
-        # The entry that was made one short loop ago.
-        short = now - loops[1] if now >= loops[1] else now - loops[1] + depth
+        now = t % adder_cycles
 
-        # The sequencer of row 0. The port fetches a group while the one before is in use, and runs
-        # on after the last, so that every group takes the same time.
-        if not sending and fetch_left == 0:
-            begin = False
-            if fold >= 0 and not ended:
-                if group < groups - 1:
-                    begin = True
-                    group += 1
-                else:
-                    ended = True
-                    drain_free_in = rows * fold_sums[kind]
-                    at = (t + drain_delay) % (drain_delay + 1)
-                    drain_line[at] = fold
-            if ended and fold + 1 < folds:
-                following = 1 if (fold + 1) % column_folds == column_folds - 1 else 0
-                if drain_free_in <= fold_cycles[following]:
-                    begin = True
-                    ended = False
-                    fold += 1
-                    group = 0
-                    kind = following
-                    j = fold % column_folds
-                    i = fold // column_folds % row_folds
-                    product = fold // column_folds // row_folds
-                    unit_base = (product * row_folds + i) * rows * groups
-                    address_base = product * groups * pn * n + j * columns * interleave
-                    columns_left = n - j * columns * interleave
-            if begin:
-                sending = True
-                turn = 0
-                passes = 0
-                fetch_left = fetch_cycles
-        drain_free_in = max(0, drain_free_in - 1)
-        fetch_left = max(0, fetch_left - 1)
-
-        # Rows below take the slot of the row above a cycle later, with the next row of activations.
-        for r in range(rows - 1, 0, -1):
-            control[r, base] = control[r - 1, base + 1]
-            unit[r, base] = unit[r - 1, base + 1] + groups
-            if control[r, base] & FILLED:
-                last_slot[r] = t
-                if control[r, base] & (OPENS | CLOSES):
-                    last_edge[r] = t
-                # The weight in row r was fetched for the slot of row 0 r cycles ago.
-                if unit[r, base] != unit[0, base + r] + r * groups:
-                    return WEIGHT_OF_ANOTHER_SLOT, t, r
-        if sending and turn < fold_sums[kind]:
-            opens, closes = group + passes == 0, group == groups - 1 and passes == pn - 1
-            if not opens and ident[0, base + loops[kind]] != step * 64 + turn - 64:
-                return OTHER_SUM_FED_BACK, t, 0
-            ident[0, base] = step * 64 + turn
-            unit[0, base] = unit_base + group
-            control[0, base] = turn + FILLED
-            if fold & 1:
-                control[0, base] += BANK
-            if opens:
-                control[0, base] += OPENS
-            if closes:
-                control[0, base] += CLOSES
-            if kind == 1:
-                control[0, base] += SHORT
-            weight_address[0, base] = address_base + (group * pn + passes) * n + turn * columns
-            weight_columns[0, base] = columns_left - turn * columns
-            last_slot[0] = t
-            if opens or closes:
-                last_edge[0] = t
-        else:
-            ident[0, base] = -1
-            unit[0, base] = 0
-            control[0, base] = 0
-
-        part = FILL
-        if sending:
-            part = ISSUE if ident[0, base] >= 0 else INTERLEAVE
-            turn += 1
-            if turn == fold_period[kind]:
-                turn = 0
-                passes += 1
-                step += 1
-                sending = passes < pn
-        elif not ended or fold < 0:
-            part = ACTIVATION_PORT
-        elif fold + 1 < folds:
-            part = DRAIN
-
-        # The weight for each slot enters at the top of a column as the slot reaches it.
-        for c in range(columns):
-            x = base + c
-            value, place = np.float32(0), np.int32(0)
-            if control[0, x] & FILLED and c < weight_columns[0, x]:
-                at = weight_address[0, x] + c
-                value, place = values[at], index[at]
-            weight_value[base, c] = value
-            weight_index[base, c] = place
+        _os_begin(job, plan, counters, drains, t)
+        code = _os_slot(job, lines, counters, entered, base, t)
+        if code == FINE:
+            code = _os_rows(job, lines, last, base, t)
+        if code == FINE:
+            code = _os_drain_token(job, plan, lines, counters, drains, base, t)
+        if code != FINE:
+            return code, t, 0
+        filled = lines.control[0, base] & FILLED != 0
+        job.parts[_os_part(plan, counters, filled)] += 1
+        _os_weights(job, lines, weight_value, weight_index, base)
 
         for r in range(rows):
-            # A fold takes its sums' bank with its first slots and leaves the results there.
-            if t - last_edge[r] < columns + adder_cycles:
-                for c in range(columns):
-                    k = control[r, base + adder_cycles + c]
-                    if k & (OPENS | CLOSES):
-                        at = (k & TURN) + (interleave if k & BANK else 0)
-                        if k & OPENS:
-                            if bank_state[at, r, c] != 0:
-                                return SUM_BANK_IN_USE, t, r
-                            bank_state[at, r, c] = 1
-                        if k & CLOSES:
-                            if bank_state[at, r, c] != 1:
-                                return SUM_BANK_IN_USE, t, r
-                            bank_state[at, r, c] = 2
-                            bank_value[at, r, c] = ring[leaving, r, c]
-            # A row that holds no slot adds nothing.
-            if t - last_slot[r] < columns:
-                for c in range(columns):
-                    k = control[r, base + c]
-                    at = np.int64(unit[r, base + c]) * pm + weight_index[base + r, c]
-                    product = activations[at] * weight_value[base + r, c]
-                    partial = ring[short, r, c] if k & SHORT else ring[now, r, c]
-                    if k & OPENS:
-                        partial = np.float32(0)
-                    ring[now, r, c] = partial + product
+            if t - last[r, 1] < columns + adder_cycles:
+                code = _os_places(job, lines, banks, r, base)
+                if code != FINE:
+                    return code, t, r
+            if t - last[r, 0] < columns + adder_cycles:
+                _os_add(
+                    columns,
+                    r * length + base,
+                    r * length + base + adder_cycles,
+                    (base + r) * columns,
+                    r * 2 * job.interleave * columns,
+                    (now * rows + r) * columns,
+                    control,
+                    unit,
+                    value,
+                    index,
+                    sums,
+                    flat_ring,
+                    job.activations,
+                )
 
-        # Column 0 drains for v = 0, 1, ..: one cycle in which every row puts its sum in the chain,
-        # and the chain shifts down until all of them are out. Other columns follow.
-        at = t % (drain_delay + 1)
-        if drain_line[at] >= 0:
-            if draining >= 0:
-                return DRAIN_IN_USE, t, 0
-            draining, drain_t, drain_s = drain_line[at], 0, 0
-            drain_line[at] = -1
-        drain_turn[0, base] = -1
-        if draining >= 0:
-            drain_turn[0, base] = drain_t
-            drain_shift[0, base] = drain_s
-            drain_fold[0, base] = draining
+        if counters[DRAIN_FOLD] >= 0:
             last_drain = t
-            if part == FILL and draining == folds - 1:
-                part = DRAIN
-            drain_s += 1
-            if drain_s == rows:
-                drain_s = 0
-                drain_t += 1
-                short_fold = draining % column_folds == column_folds - 1
-                if drain_t == fold_sums[1 if short_fold else 0]:
-                    draining = -1
-        parts[part] += 1
         if t - last_drain < columns:
             for c in range(columns):
-                v = drain_turn[0, base + c]
-                if v < 0:
-                    continue
-                s = drain_shift[0, base + c]
-                i = drain_fold[0, base + c]
-                if s == 0:
-                    at = v + (i & 1) * interleave
-                    for r in range(rows):
-                        if chain_origin[r, c] >= 0:
-                            return DRAIN_COLLISION, t, r
-                        if bank_state[at, r, c] != 2:
-                            return SUM_INCOMPLETE, t, r
-                        bank_state[at, r, c] = 0
-                        chain_value[r, c] = bank_value[at, r, c]
-                        chain_origin[r, c] = (i * interleave + v) * rows + r
-                if chain_origin[rows - 1, c] != (i * interleave + v) * rows + rows - 1 - s:
-                    return SUM_OUT_OF_ORDER, t, rows - 1
-                j = i % column_folds
-                row = i // column_folds % row_folds * rows + rows - 1 - s
-                column = (j * interleave + v) * columns + c
-                if row < m and column < n:
-                    product_at = i // column_folds // row_folds
-                    out[(product_at * m + row) * n + column] = chain_value[rows - 1, c]
-                    written += 1
-                if c == columns - 1 and i == folds - 1 and s == rows - 1:
-                    if v == short_sums - 1:
-                        parts[0] = t
-                        return (FINE if written == out.size else SUM_INCOMPLETE), t, 0
-                for r in range(rows - 1, 0, -1):
-                    chain_value[r, c] = chain_value[r - 1, c]
-                    chain_origin[r, c] = chain_origin[r - 1, c]
-                chain_origin[0, c] = -1
-
-        quiet = 0 if ident[0, base] >= 0 else quiet + 1
-        if quiet > patience:
-            return STUCK, t, 0
+                if lines.drain_turn[0, base + c] >= 0:
+                    code = _os_drain(job, plan, lines, banks, c, base)
+                    if code != FINE:
+                        return code, t, rows - 1
+            x = base + columns - 1
+            if (
+                lines.drain_turn[0, x] == plan.last_sums - 1
+                and lines.drain_shift[0, x] == rows - 1
+                and lines.drain_fold[0, x] == plan.folds - 1
+            ):
+                return FINE, t, 0
+        _os_count(job, counters)
+        _os_drain_count(job, plan, counters)
+        quiet = 0 if filled or t - last_drain < columns else quiet + 1
+    return STUCK, t, 0

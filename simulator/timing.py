@@ -13,6 +13,7 @@ import numpy as np
 from nofm.dataflow.accelerator import HARDWARE
 from nofm.dataflow.mapping import MAPPING
 from nofm.dataflow.products import PRODUCT
+from nofm.dataflow.schedule import MAX_CYCLES
 from nofm.kernels.tiered import helper, integers, tiered
 
 Records = np.ndarray[Any, Any]
@@ -40,11 +41,14 @@ COST = integers(
     "steps",
 )
 """What a mapping costs: cycles = the `PARTS` + `dram_read` + `dram_write` (cycles that DRAM
-transfers add); DRAM bytes by operand; bytes to and from the buffers; steps of the tile pipeline."""
+transfers add); DRAM bytes by operand; bytes to and from the buffers; steps of the tile pipeline.
+A mapping whose cycles or bytes may not fit 63 bits costs MAX_CYCLES, and the rest is 0."""
 
 WS, OS = 0, 1
 PATIENCE = 10_000
 """Mappings, or jobs, that a process interprets before it compiles: a few seconds' worth."""
+MAX_TILE_CYCLES = 2**47
+"""A tile that takes longer is not counted: times a numerator of DRAM cycles, it fits 63 bits."""
 VECTOR, WUVE, SORE, WUVE_SORE = 1, 2, 3, 4
 
 ENGINE_JOB = integers("engine", "elements", "read_bytes", "written_bytes")
@@ -286,7 +290,12 @@ def _out_bytes(hw: Any, pr: Any, count: int, m: int, n: int) -> int:
 
 @helper
 def _dram_cycles(hw: Any, byte_count: int) -> int:
-    return _ceil(byte_count * hw.dram_cycles_numerator, hw.dram_cycles_denominator)
+    # Split so that no product passes 63 bits where the result does not.
+    whole = byte_count // hw.dram_cycles_denominator
+    rest = byte_count - whole * hw.dram_cycles_denominator
+    return whole * hw.dram_cycles_numerator + _ceil(
+        rest * hw.dram_cycles_numerator, hw.dram_cycles_denominator
+    )
 
 
 @helper
@@ -337,6 +346,7 @@ def _evaluate(
     n_tiles = _ceil(pr.n, mp.tile_n)
     # An output-stationary tile whose reduction is cut keeps its sums in the array meanwhile.
     held = mp.dataflow == OS and k_tiles > 1
+    longest = most_left = most_right = most_out = 0
     for c in range(0 if c_tiles > 1 else 1, 2):
         size_c = _size(c, c_tiles, mp.tile_count, pr.count)
         for m in range(0 if m_tiles > 1 else 1, 2):
@@ -344,6 +354,7 @@ def _evaluate(
             for n in range(0 if n_tiles > 1 else 1, 2):
                 size_n = _size(n, n_tiles, mp.tile_n, pr.n)
                 outs[4 * c + 2 * m + n] = _out_bytes(hw, pr, size_c, size_m, size_n)
+                most_out = max(most_out, outs[4 * c + 2 * m + n])
                 for k in range(0 if k_tiles > 1 else 1, 2):
                     size_k = _size(k, k_tiles, mp.tile_length, pr.length)
                     at = 8 * c + 4 * m + 2 * n + k
@@ -366,10 +377,21 @@ def _evaluate(
                         job[6] = 0
                         job[7] = 0
                         job[0] = job[1] + job[2] + job[3]
+                    longest = max(longest, job[0])
                     if n == 1:
                         lefts[4 * c + 2 * m + k] = _left_bytes(hw, pr, size_c, size_m, size_k)
+                        most_left = max(most_left, lefts[4 * c + 2 * m + k])
                     if m == 1:
                         rights[4 * c + 2 * n + k] = _right_bytes(hw, pr, size_c, size_k, size_n)
+                        most_right = max(most_right, rights[4 * c + 2 * n + k])
+    # An upper bound in floating point, which cannot overflow.
+    most = most_left + most_right + most_out
+    slowest = longest + hw.dram_latency_cycles + _dram_cycles(hw, most)
+    steps = 1.0 * c_tiles * m_tiles * n_tiles * k_tiles + 2
+    buffered = _buffer_bytes(hw, pr, mp, keep_m, k_tiles, m_tiles)
+    if longest > MAX_TILE_CYCLES or steps * max(slowest, most) + buffered >= MAX_CYCLES:
+        cost.cycles = MAX_CYCLES
+        return
 
     o_tiles, i_tiles = (m_tiles, n_tiles) if mp.m_outer else (n_tiles, m_tiles)
     latency = hw.dram_latency_cycles
@@ -484,8 +506,15 @@ def _evaluate(
     cost.left_bytes = left
     cost.right_bytes = right
     cost.out_bytes = written
-    cost.buffer_bytes = _buffer_bytes(hw, pr, mp, keep_m, k_tiles, m_tiles) + left + right + written
+    cost.buffer_bytes = buffered + left + right + written
     cost.steps = c_tiles * m_tiles * n_tiles * k_tiles
+
+
+@helper
+def _folds(whole: int, tile: int, fold: int) -> int:
+    """Folds of all tiles of a dimension."""
+    tiles = _ceil(whole, tile)
+    return (tiles - 1) * _ceil(tile, fold) + _ceil(whole - (tiles - 1) * tile, fold)
 
 
 @helper
@@ -494,24 +523,30 @@ def _buffer_bytes(hw: Any, pr: Any, mp: Any, keep_m: int, k_tiles: int, m_tiles:
 
     Each column fold reads all activations. WS loads the weights once for each row tile and moves
     sums to the accumulation buffer and back for each group fold; OS streams the weights for each
-    row fold and moves a sum once.
+    row fold and moves a sum once. MAX_CYCLES where they may not fit 63 bits.
     """
     outputs = pr.count * pr.m * pr.n
     weights = pr.count * pr.taps * _kept(pr, pr.length) * pr.n
     activations = pr.count * pr.m * pr.taps * pr.length
     if mp.dataflow == WS:
-        groups = k_tiles * pr.taps * _ceil(min(mp.tile_length, pr.length), keep_m)
-        sums = outputs * (2 * _ceil(groups, hw.rows) - 1)
-        weights *= m_tiles
-        activations *= _ceil(pr.n, hw.columns)
+        last = pr.length - (k_tiles - 1) * mp.tile_length
+        folds = (k_tiles - 1) * _ceil(pr.taps * _ceil(mp.tile_length, keep_m), hw.rows)
+        folds += _ceil(pr.taps * _ceil(last, keep_m), hw.rows)
+        each_sum, each_weight = 2 * folds - 1, m_tiles
+        each_activation = _folds(pr.n, mp.tile_n, hw.columns)
     else:
-        sums = outputs
-        weights *= _ceil(pr.m, hw.rows)
-        activations *= _ceil(pr.n, hw.columns * mp.interleave)
+        each_sum, each_weight = 1, _folds(pr.m, mp.tile_m, hw.rows)
+        each_activation = _folds(pr.n, mp.tile_n, hw.columns * mp.interleave)
+    each_sum *= hw.accumulator_bits
+    each_weight *= hw.operand_bits + pr.index_bits
+    each_activation *= hw.operand_bits
+    bits = 1.0 * outputs * each_sum + 1.0 * weights * each_weight
+    if bits + 1.0 * activations * each_activation >= MAX_CYCLES:
+        return MAX_CYCLES
     return (
-        _ceil(sums * hw.accumulator_bits, 8)
-        + _ceil(weights * (hw.operand_bits + pr.index_bits), 8)
-        + _ceil(activations * hw.operand_bits, 8)
+        _ceil(outputs * each_sum, 8)
+        + _ceil(weights * each_weight, 8)
+        + _ceil(activations * each_activation, 8)
     )
 
 
@@ -570,6 +605,10 @@ def _engine_all(hardware: Any, jobs: Any, out: Any) -> None:
             if job.engine == WUVE_SORE:
                 work = max(work, _ceil(job.elements, hw.sore_lanes))
                 fill += hw.sore_latency_cycles
+        streamed = 1.0 * (job.read_bytes + job.written_bytes) * hw.dram_cycles_numerator
+        if streamed >= 1.0 * MAX_CYCLES * hw.dram_cycles_denominator:
+            out[i, 0] = out[i, 3] = MAX_CYCLES
+            continue
         written = _dram_cycles(hw, job.written_bytes)
         moved = _dram_cycles(hw, job.read_bytes + job.written_bytes)
         excess = max(0, moved - work)
@@ -592,6 +631,7 @@ def engine_cycles(hardware: Records, jobs: Records) -> np.ndarray[Any, np.dtype[
 
     Returns:
         int64 [j, 5]: the total, and its parts: the lanes' work, fill, DRAM reads, DRAM writes.
+        A total of MAX_CYCLES stands for a job whose cycles may not fit 63 bits.
     """
     out = np.zeros((len(jobs), 5), np.int64)
     _engine_all(len(jobs), np.atleast_1d(hardware), jobs, out)

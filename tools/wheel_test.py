@@ -37,7 +37,15 @@ def main() -> int:
 
 def build(output: Path) -> Path:
     """The path of the one wheel, built from the source distribution."""
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", output, ROOT]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "build",
+        "--no-isolation",
+        "--outdir",
+        output,
+        ROOT,
+    ]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     (wheel,) = output.glob("*.whl")
     return wheel
@@ -62,7 +70,14 @@ def install(wheel: Path, environment: Path) -> Path:
     """Install the wheel, pinned, into a new environment; its interpreter."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     python = environment / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check"]
+    pip: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "--disable-pip-version-check",
+    ]
     constraints = ROOT / "constraints.txt"
     subprocess.run([*pip, "install", "--quiet", "-c", constraints, wheel], check=True)
     return python

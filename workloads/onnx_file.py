@@ -25,7 +25,9 @@ from nofm.workloads.onnx_vector import (
 )
 from nofm.workloads.trace import Trace
 
-OTHER_PRODUCTS = re.compile("attention|conv|dft|det$|einsum|gemm|gru|lstm|matmul|rnn|stft", re.I)
+OTHER_PRODUCTS = re.compile(
+    "attention|conv|dft|^det$|einsum|gemm|gru|(?<!quantize)linear|lstm|matmul|rnn|stft", re.I
+)
 """Names of operators that hold products, beside those that are lowered."""
 
 MAX_NAME = 200
@@ -77,7 +79,7 @@ class _Lowering:
         learned: tensors that depend on a weight layer or an embedding.
         fused: nodes that a layer before them has taken in.
         elements: of each parameter, by its name.
-        unknown: names of the nodes of operators that are not known, by operator.
+        odd: names of the nodes that something is to be said of, by what is said.
     """
 
     graph: OnnxGraph
@@ -87,12 +89,16 @@ class _Lowering:
     learned: set[str] = field(default_factory=set)
     fused: set[str] = field(default_factory=set)
     elements: dict[str, int] = field(default_factory=dict)
-    unknown: dict[str, list[str]] = field(default_factory=dict)
+    odd: dict[str, list[str]] = field(default_factory=dict)
 
     def lower(self, node: OnnxNode) -> None:
         """Lower one node; those that its inputs come from were lowered before."""
         self._look_inside(node)
         if all(name in self.graph.constants for name in node.outputs):
+            if node.operator in PRODUCTS:
+                self.odd.setdefault("products of parameters alone are not counted", []).append(
+                    node.name
+                )
             return
         for known in (self.trained, self.learned):
             if any(name in known for name in node.inputs):
@@ -119,12 +125,9 @@ class _Lowering:
             notes.append(
                 f"the file fixes the batch at {batch}: sizes that it divides are taken to grow"
             )
-        for operator, names in self.unknown.items():
+        for text, names in self.odd.items():
             more = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
-            notes.append(
-                f"operator {operator} is not known and counted as elementwise: "
-                f"{', '.join(names[:MAX_SHOWN])}{more}"
-            )
+            notes.append(f"{text}: {', '.join(names[:MAX_SHOWN])}{more}")
         return tuple(notes)
 
     def parameters(self) -> int:
@@ -198,7 +201,6 @@ class _Lowering:
         if node.operator not in VECTOR_OPERATORS:
             self._check_unknown(node)
         found = parameters(self.graph, node)
-        self._train(node, found)
         embedding = is_embedding(self.graph, node)
         # A constant that is added to an input or scales it may be preprocessing: that alone
         # does not ask for a gradient.
@@ -206,6 +208,8 @@ class _Lowering:
             self.trained.update(node.outputs)
         if embedding:
             self.learned.update(node.outputs)
+        if any(name in self.trained for name in node.outputs):
+            self._train(node, found)
         work = vector_work(self.graph, node, self.trained)
         self.layers.append(replace(work, name=self._unique(node.name)))
 
@@ -216,7 +220,8 @@ class _Lowering:
         for name in node.inputs:
             if self.graph.is_parameter(name) and len(self.graph.shape(node, name)[0]) > 1:
                 raise refusal(self.graph, node, "is not known, and has a weight")
-        self.unknown.setdefault(node.operator, []).append(node.name)
+        text = f"operator {node.operator} is not known and counted as elementwise"
+        self.odd.setdefault(text, []).append(node.name)
 
 
 def _layer_name(parameter: str, node: OnnxNode) -> str:

@@ -26,6 +26,8 @@ MAX_NODES = 100_000
 """Most nodes of a graph."""
 MAX_SHAPE_CONSTANT = 4096
 """Most elements of an integer constant that may be part of a shape computation."""
+MAX_VECTOR = 2**20
+"""Most elements of a tensor of one dimension: shape inference follows each of them."""
 OPEN_BATCHES = (2, 3)
 """The batches at which an open file is measured. Not 1, which squeezing and broadcasting treat
 apart."""
@@ -122,7 +124,7 @@ class OnnxGraph:
     def _shape(
         self, node: OnnxNode, name: str, shapes: dict[str, tuple[int | None, ...]]
     ) -> tuple[int, ...]:
-        where = f"{self.name}: tensor {name!r} of {node.operator} {node.name!r}"
+        where = f"{self.name}: tensor {name[:80]!r} of {node.operator} {node.name!r}"
         shape = shapes.get(name)
         if shape is None:
             raise InputError(f"{where} must have a known shape, but shape inference gives none")
@@ -134,7 +136,7 @@ class OnnxGraph:
                     "open"
                 )
             if size < 0:
-                raise InputError(f"{where} must have sizes of at least 0, but has {shape}")
+                raise InputError(f"{where} must have sizes of at least 0, not {size}")
             known.append(size)
         if (elements := math.prod(known)) > MAX_ELEMENTS:
             raise InputError(
@@ -176,19 +178,15 @@ def read(path: str | Path) -> OnnxGraph:
             dimension of its inputs, or local functions; or the onnx package is not installed.
     """
     try:
-        return _read(Path(path))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{Path(path).name}: an ONNX model's names must be UTF-8 text") from error
-
-
-def _read(path: Path) -> OnnxGraph:
-    try:
         import onnx
     except ImportError as error:
         raise InputError(
             "reading an ONNX file needs the onnx package: pip install 'nofm[onnx]'"
         ) from error
+    path = Path(path)
     model = _parse(path, onnx)
+    if not _is_text(model, onnx):
+        raise InputError(f"{path.name}: names in an ONNX model must be UTF-8 text")
     graph = model.graph
     if not graph.node:
         raise InputError(f"{path.name}: an ONNX graph needs at least one node, not none")
@@ -199,7 +197,7 @@ def _read(path: Path) -> OnnxGraph:
     if model.functions:
         raise InputError(
             f"{path.name}: local functions must be inlined (onnx.inliner), but it has "
-            f"{model.functions[0].name!r}"
+            f"{model.functions[0].name[:80]!r}"
         )
     parameters = _strip(path.name, graph, onnx)
     # A message frees its memory only as a whole: this lets go of the weights.
@@ -247,6 +245,21 @@ def _parse(path: Path, onnx: Any) -> onnx.ModelProto:
     return model
 
 
+def _is_text(message: Any, onnx: Any) -> bool:
+    """Whether all strings of a message are text; protobuf hands others over as bytes."""
+    if isinstance(message, onnx.TensorProto):
+        # Not its other fields: to list them is to copy the weights.
+        return isinstance(message.name, str)
+    for kind, value in message.ListFields():
+        values = value if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+        if kind.type == kind.TYPE_STRING:
+            if isinstance(value, bytes) or not all(isinstance(item, str) for item in values):
+                return False
+        elif kind.type == kind.TYPE_MESSAGE and not all(_is_text(item, onnx) for item in values):
+            return False
+    return True
+
+
 def _strip(file: str, graph: onnx.GraphProto, onnx: Any) -> set[str]:
     """Replace the constants by inputs of their shape, small integers apart; their names.
 
@@ -281,8 +294,8 @@ def _strip(file: str, graph: onnx.GraphProto, onnx: Any) -> set[str]:
 def _check_dims(file: str, name: str, dims: Sequence[int]) -> None:
     if any(size < 0 for size in dims) or math.prod(dims) > MAX_ELEMENTS:
         raise InputError(
-            f"{file}: constant {name!r} must have sizes of at least 0 and 2^46 = {MAX_ELEMENTS} "
-            f"elements at most, but has {tuple(dims)}"
+            f"{file}: constant {name[:80]!r} must have sizes of at least 0 and "
+            f"2^46 = {MAX_ELEMENTS} elements at most, but has {tuple(dims)}"[:400]
         )
 
 
@@ -303,7 +316,7 @@ def _batch(file: str, inputs: list[onnx.ValueInfoProto]) -> int | None:
             if dim.WhichOneof("value") == "dim_value":
                 if dim.dim_value < 1:
                     raise InputError(
-                        f"{file}: input {value.name!r} must have sizes of at least 1, but its "
+                        f"{file}: input {value.name[:80]!r} must have sizes of at least 1, but its "
                         f"dimension {axis} is {dim.dim_value}"
                     )
                 if axis == 0 and first is None:
@@ -348,21 +361,33 @@ def _infer(
             elif value.name in names:
                 name = f" ({dim.dim_param[:80]!r})" if kind else ""
                 raise InputError(
-                    f"{file}: input {value.name!r} may leave only its first dimension, the batch, "
-                    f"open, but its dimension {axis}{name} is open too"
+                    f"{file}: input {value.name[:80]!r} may leave only its first dimension, the "
+                    f"batch, open, but its dimension {axis}{name} is open too"
                 )
+    # Following values takes memory for each element of a vector: without, see how long they are.
+    _check_vectors(file, _shapes(model.graph)[0])
+    _check_vectors(file, _shapes(_inferred(file, model, onnx, follow_values=False))[0])
+    return _shapes(_inferred(file, model, onnx, follow_values=True))
+
+
+def _inferred(
+    file: str, model: onnx.ModelProto, onnx: Any, *, follow_values: bool
+) -> onnx.GraphProto:
     try:
-        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        return onnx.shape_inference.infer_shapes(model, data_prop=follow_values).graph
     # The C++ side raises whatever it likes: InferenceError, RuntimeError, TypeError ...
     except Exception as error:
         text = " ".join(str(error).split())[:200]
         raise InputError(f"{file}: ONNX's shape inference refuses the model: {text}") from error
+
+
+def _shapes(graph: onnx.GraphProto) -> Inferred:
     shapes: dict[str, tuple[int | None, ...]] = {}
     types: dict[str, int] = {}
-    for tensor in inferred.initializer:
+    for tensor in graph.initializer:
         shapes[tensor.name] = tuple(tensor.dims)
         types[tensor.name] = tensor.data_type
-    for value in (*inferred.input, *inferred.value_info, *inferred.output):
+    for value in (*graph.input, *graph.value_info, *graph.output):
         kind = value.type.tensor_type
         types[value.name] = kind.elem_type
         if kind.HasField("shape"):
@@ -371,6 +396,15 @@ def _infer(
                 for dim in kind.shape.dim
             )
     return shapes, types
+
+
+def _check_vectors(file: str, shapes: dict[str, tuple[int | None, ...]]) -> None:
+    for name, shape in shapes.items():
+        if len(shape) == 1 and (shape[0] or 0) > MAX_VECTOR:
+            raise InputError(
+                f"{file}: a tensor of one dimension may have 2^20 = {MAX_VECTOR} elements at most, "
+                f"but {name[:80]!r} has {shape[0]}"
+            )
 
 
 def _open_names(inputs: list[onnx.ValueInfoProto]) -> set[str]:
@@ -442,8 +476,8 @@ def _constants(
         for name in given:
             if name not in known:
                 raise InputError(
-                    f"{file}: {node.operator} {node.name!r} needs tensor {name!r}, which nothing "
-                    "before it makes"
+                    f"{file}: {node.operator} {node.name!r} needs tensor {name[:80]!r}, which "
+                    "nothing before it makes"
                 )
         known.update(node.outputs)
         if node.operator in SHAPE_MAKERS or all(name in constants for name in given):

@@ -97,7 +97,7 @@ def parameters(graph: OnnxGraph, node: OnnxNode) -> list[str]:
 
 def is_embedding(graph: OnnxGraph, node: OnnxNode) -> bool:
     """Whether a node looks rows up in a table."""
-    return node.operator == "Gather" and graph.is_parameter(node.inputs[0])
+    return node.operator == "Gather" and any(map(graph.is_parameter, node.inputs[:1]))
 
 
 def vector_work(graph: OnnxGraph, node: OnnxNode, trained: Collection[str]) -> VectorWork:
@@ -120,7 +120,8 @@ def vector_work(graph: OnnxGraph, node: OnnxNode, trained: Collection[str]) -> V
         for index, name in enumerate(node.outputs)
         if name and (index == 0 or name in graph.users)
     ]
-    own = parameters(graph, node)
+    has_gradient = any(name in trained for name in node.outputs)
+    own = parameters(graph, node) if has_gradient else []
     with_gradient = [name for name in inputs if name in trained]
 
     def total(names: Iterable[str]) -> Growth:
@@ -138,7 +139,7 @@ def vector_work(graph: OnnxGraph, node: OnnxNode, trained: Collection[str]) -> V
         back_read = written
     if node.operator in TWO_PASSES:
         given, back_read = given + given, back_read + back_read
-    if not any(name in trained for name in node.outputs):
+    if not has_gradient:
         back_read = back_written = Growth(0, 0)
     # A table is read where rows are looked up, and its gradient is written as a whole.
     scales = Growth(0, 0) if kind == "embedding" else total(own)

@@ -29,6 +29,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nofm.kernels.errors import InputError
 from nofm.workloads import aten_ops
+from nofm.workloads.fused_ops import StandIns
 from nofm.workloads.layer import VectorKind
 
 Work = Literal["view", "product", "convolution", "convolution_backward", "unsupported", "vector"]
@@ -163,6 +164,7 @@ def record(name: str, model: torch.nn.Module, inputs: Sequence[torch.Tensor]) ->
         # The other attention kernels hide their two products.
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(recorder.following_modules())
+        stack.enter_context(StandIns(recorder.named))
         stack.enter_context(recorder)
         try:
             outputs = model(*inputs)
@@ -250,6 +252,7 @@ class _Recorder(TorchDispatchMode):
         self._next_node = _get_sequence_nr()
         self._unclaimed: list[int] = []
         self._function: int | None = None
+        self._name = ""
 
     def where(self) -> str:
         """The innermost module that runs, for an error."""
@@ -284,6 +287,15 @@ class _Recorder(TorchDispatchMode):
         finally:
             for handle in handles:
                 handle.remove()
+
+    @contextmanager
+    def named(self, name: str) -> Iterator[None]:
+        """Call the operators that run by another name."""
+        self._name = name
+        try:
+            yield
+        finally:
+            self._name = ""
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -369,12 +381,14 @@ class _Recorder(TorchDispatchMode):
         plain_args = tree_map_only(torch.Tensor, self._operand, args)
         self.log.events.append(
             Event(
-                op=name,
+                op=self._name or name,
                 work=work,
                 kind=kind,
                 module=self._paths.get(self._stack[-1], ""),
                 args=plain_args,
-                reads=_reads(name, plain_args, operands, changed=bool(changed), written=written),
+                reads=0
+                if view
+                else _reads(name, plain_args, operands, changed=bool(changed), written=written),
                 writes=written,
                 constant=union.constant,
                 gradient=gradient,

@@ -42,9 +42,7 @@ Column = tuple[str, str, list[str]]
 """Header, "left" or "right", and cells."""
 
 
-def step_tables(
-    result: StepResult, *, width: int = 120, all_rows: bool = False
-) -> RenderableType:
+def step_tables(result: StepResult, *, width: int = 120, all_rows: bool = False) -> RenderableType:
     """The tables of a step: its jobs, its stages, its total.
 
     Args:
@@ -141,9 +139,7 @@ def stage_table(result: StepResult, *, width: int = 120) -> Table:
     total = result.total
     whole = total["cycles"] or 1
 
-    def column(
-        header: str, name: str, units: Units
-    ) -> Column:
+    def column(header: str, name: str, units: Units) -> Column:
         values = [*stages[name], total[name]]
         scale = scale_for(values, units)
         return header.format(scale.unit), "right", [scale.text(value) for value in values]

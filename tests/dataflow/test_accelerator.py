@@ -243,7 +243,8 @@ def test_a_missing_table_is_named() -> None:
 def test_an_unknown_entry_names_the_nearest() -> None:
     known = f"(known: {', '.join(ENTRIES)})"
     assert refusal(SAT.to_toml().replace("bandwidth_gbps", "bandwith_gbps")) == (
-        f"file.toml: unknown entry 'dram.bandwith_gbps': did you mean dram.bandwidth_gbps? {known}"
+        "file.toml: unknown entry 'dram.bandwith_gbps': did you mean dram.bandwidth_gbps or "
+        f"dram.latency_ns? {known}"
     )
     assert refusal_of(**{"array.row": 3}) == (
         f"unknown accelerator entry 'array.row': did you mean array.rows? {known}"

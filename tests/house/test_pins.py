@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[2]
+CUDA = ("cuda-", "nvidia-", "triton")
 
 
 def project() -> dict[str, list[str]]:
@@ -66,7 +67,9 @@ def test_every_package_is_pinned_once_in_order() -> None:
 
 def test_what_is_required_in_turn_is_pinned() -> None:
     asked = [Requirement(text) for texts in project().values() for text in texts]
-    assert sorted(installed_closure(asked) - pins().keys()) == []
+    unpinned = installed_closure(asked) - pins().keys()
+    # A CUDA build of torch says itself which CUDA libraries it takes.
+    assert [name for name in sorted(unpinned) if not name.startswith(CUDA)] == []
 
 
 def test_closure_reaches_what_nobody_asks_for() -> None:

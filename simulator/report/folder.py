@@ -1,0 +1,72 @@
+"""Write a folder's files all together or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from nofm.kernels.errors import InputError
+
+
+def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> list[Path]:
+    """Write files into a folder, which is made if need be.
+
+    They are written in full beside their places and only then moved there: what cannot be written
+    leaves nothing behind. Files of these names are replaced, others in the folder stay.
+
+    Args:
+        folder: where to.
+        files: contents by name.
+
+    Returns:
+        Paths of the files, in the order of `files`.
+
+    Raises:
+        InputError: the folder, or a file in it, cannot be written.
+    """
+    folder = Path(folder)
+    made = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"cannot write to {folder}: it must be a folder, not a file")
+        for name in files:
+            if (folder / name).is_dir():
+                raise InputError(f"cannot write {folder / name}: it is a folder, not a file")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # A folder that exists may be a mount point: only inside it can files move for sure.
+        nearby = folder if folder.exists() else folder.parent
+        staging = Path(tempfile.mkdtemp(prefix=".nofm-", dir=nearby))
+        try:
+            # What `mkdtemp` makes is private; the result should have the usual permissions.
+            ready = staging / "ready"
+            ready.mkdir()
+            for name, content in files.items():
+                (ready / name).write_bytes(content)
+            if folder.exists():
+                for name in files:
+                    os.replace(ready / name, folder / name)
+            else:
+                os.rename(ready, folder)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    except OSError as error:
+        _remove_empty(made)
+        raise InputError(f"cannot write to {folder}: {error.strerror or error}") from None
+    except BaseException:
+        _remove_empty(made)
+        raise
+    return [folder / name for name in files]
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove folders, innermost first, as far as they exist and are empty."""
+    for path in folders:
+        try:
+            path.rmdir()
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return

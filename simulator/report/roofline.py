@@ -1,0 +1,272 @@
+"""Figure: what bounds each product, the array or DRAM."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from nofm.simulator.report import figures, summary
+from nofm.simulator.report.units import plain, shorten
+from nofm.simulator.result import STAGES, StepResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MARKERS: dict[str, str] = {"ws": "o", "os": "s", "ws+os": "D"}
+_Fill = Literal["full", "left", "right"]
+_FILLS: dict[str, _Fill] = {"ff": "left", "bp": "right"}
+"""FF and BP of a layer often cost the same: their half markers then make up one of two colours."""
+_FLOW_TITLES = {"ws": "WS", "os": "OS", "ws+os": "WS and OS"}
+
+
+def roofline_figure(result: StepResult) -> Figure:
+    """Achieved rate of every product over its arithmetic intensity, below what bounds it.
+
+    Both axes count dense multiply-accumulates, so that a sparse product may pass the dense peak,
+    up to M/N times as high.
+    """
+    from matplotlib.markers import MarkerStyle
+
+    machine = result.accelerator
+    bandwidth = machine.dram.bandwidth_gbps
+    dense_peak = machine.peak_macs_per_cycle * machine.clock_hz / 1e9
+    points = _points(result)
+    peaks = _peaks(points)
+    with figures.styled():
+        figure = figures.canvas(figures.COLUMN_INCHES, 3.2)
+        axes = figure.add_subplot()
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        top = dense_peak * max(peaks)
+        left = min(*(point.intensity for point in points), dense_peak / bandwidth) / 2
+        right = max(*(point.intensity for point in points), top / bandwidth) * 3
+        knee = top / bandwidth
+        axes.plot([left, knee], [left * bandwidth, top], color="black")
+        for ratio, name in peaks.items():
+            peak = dense_peak * ratio
+            axes.plot([peak / bandwidth, right], [peak, peak], color="black")
+            axes.annotate(
+                f"{name}, {peak:,.4g} GMAC/s",
+                (right, peak),
+                (-2, 6),
+                textcoords="offset points",
+                ha="right",
+                va="bottom",
+                fontsize=6,
+            )
+        for point in points:
+            axes.scatter(
+                point.intensity,
+                point.rate,
+                s=point.area,
+                marker=MarkerStyle(MARKERS[point.dataflow], _FILLS.get(point.stage, "full")),
+                color=figures.STAGE_COLOURS[point.stage],
+                linewidths=0.3,
+                edgecolors="white",
+                zorder=3,
+            )
+        axes.set_xlim(left, right)
+        axes.set_ylim(min(*(point.rate for point in points), left * bandwidth * 2) / 2, top * 2)
+        _number_ticks(axes)
+        axes.grid(which="major")
+        axes.set_xlabel("arithmetic intensity (dense-equivalent MAC / DRAM byte)")
+        axes.set_ylabel("rate (dense-equivalent GMAC/s)")
+        figures.heading(figure, "Roofline, a point for each kind of product", result)
+        figure.legend(handles=_legend(points), loc="outside lower center", ncols=3)
+        figure.draw_without_rendering()
+        axes.annotate(
+            f"DRAM {bandwidth:g} GB/s",
+            (np.sqrt(left * knee), np.sqrt(left * knee) * bandwidth),
+            (-3, 3),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            rotation=_slope_degrees(axes, bandwidth, left, knee),
+            rotation_mode="anchor",
+            fontsize=6,
+        )
+        _label_points(axes, points, figure.dpi)
+    return figure
+
+
+@dataclass
+class _Point:
+    """Products of one stage, dataflow and pattern that lie in the same place.
+
+    Attributes:
+        intensity: dense multiply-accumulates by DRAM byte.
+        rate: 10^9 dense multiply-accumulates a second.
+        cycles: of all of them.
+        layers: whose they are.
+        area: of the marker, in square points.
+    """
+
+    stage: str
+    dataflow: str
+    pattern: str
+    intensity: float
+    rate: float
+    cycles: int = 0
+    layers: list[str] = field(default_factory=list)
+    area: float = 0.0
+
+
+def _points(result: StepResult) -> list[_Point]:
+    """What the figure shows, the costliest first."""
+    layers = result.layers[summary.is_product(result.layers)]
+    points: dict[tuple[Any, ...], _Point] = {}
+    for row in layers.to_dict("records"):
+        intensity = row["macs"] / max(row["dram_bytes"], 1)
+        rate = row["macs"] * result.accelerator.clock_hz / row["cycles"] / 1e9
+        kind = (row["stage"], row["dataflow"], row["pattern"])
+        # Within about 2 %, no eye keeps them apart.
+        place = (round(math.log10(intensity), 2), round(math.log10(rate), 2))
+        point = points.setdefault((*kind, *place), _Point(*kind, intensity, rate))
+        point.cycles += row["cycles"]
+        point.layers.append(row["layer"])
+    most = max(point.cycles for point in points.values())
+    for point in points.values():
+        point.area = 14 + 80 * point.cycles / most
+    return sorted(points.values(), key=lambda point: -point.cycles)
+
+
+def _ratio(pattern: str) -> float:
+    if pattern == "dense":
+        return 1.0
+    kept, group = pattern.split(":")
+    return int(group) / int(kept)
+
+
+def _peaks(points: Iterable[_Point]) -> dict[float, str]:
+    """Names of the array's peaks by how many times the dense one they are."""
+    peaks = {1.0: ["dense"]}
+    for point in points:
+        names = peaks.setdefault(_ratio(point.pattern), [])
+        if point.pattern not in names:
+            names.append(point.pattern)
+    return {ratio: f"{'/'.join(names)} peak" for ratio, names in sorted(peaks.items())}
+
+
+def _number_ticks(axes: Axes) -> None:
+    """Plain numbers, also between powers of ten where there are few of those."""
+
+    def number(value: float) -> str:
+        return f"{value:,.12g}"
+
+    def between(value: float) -> str:
+        return number(value) if f"{value:e}"[0] in "25" else ""
+
+    for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+        axis.set_major_formatter(lambda value, _: number(value))
+        if high < 100 * low:
+            axis.set_minor_formatter(lambda value, _: between(value))
+        else:
+            axis.set_minor_formatter(lambda value, _: "")
+        axis.set_tick_params(which="minor", labelsize=6)
+
+
+def _slope_degrees(axes: Axes, bandwidth: float, left: float, right: float) -> float:
+    ends = np.array([(x, x * bandwidth) for x in (left, right)])
+    (x0, y0), (x1, y1) = axes.transData.transform(ends)
+    return float(np.degrees(np.arctan2(y1 - y0, x1 - x0)))
+
+
+def _legend(points: Sequence[_Point]) -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    def dot(colour: str, marker: str, label: str, fill: _Fill = "full") -> Line2D:
+        return Line2D(
+            [],
+            [],
+            color=colour,
+            marker=marker,
+            fillstyle=fill,
+            markerfacecoloralt="none",
+            markeredgewidth=0.0 if fill == "full" else 0.4,
+            linestyle="",
+            markersize=5,
+            label=label,
+        )
+
+    stages = [stage for stage in STAGES if stage in {point.stage for point in points}]
+    flows = [flow for flow in MARKERS if flow in {point.dataflow for point in points}]
+    return [
+        *(
+            dot(figures.STAGE_COLOURS[stage], "o", stage.upper(), _FILLS.get(stage, "full"))
+            for stage in stages
+        ),
+        *(dot("#555555", MARKERS[flow], _FLOW_TITLES[flow]) for flow in flows),
+    ]
+
+
+LABELS = 4
+"""Points that are named."""
+
+_DISTANCES = (8, 14, 20, 28, 40)
+_DIRECTIONS = (
+    (0.5, -1.2, "left"),
+    (-0.5, -1.2, "right"),
+    (0.0, -1.4, "center"),
+    (1.0, -0.6, "left"),
+    (-1.0, -0.6, "right"),
+    (-1.0, 0.8, "right"),
+)
+"""Where a label may lie from its point (in points), and how it is aligned there."""
+
+
+def _label_points(axes: Axes, points: Sequence[_Point], dpi: float) -> None:
+    """Name the first points, where there is room.
+
+    Each label takes the first place around its point where it covers no marker, and neither it
+    nor its leader touches another label or leader; it is left out where there is no such place.
+    """
+    from matplotlib.path import Path
+    from matplotlib.text import Text
+    from matplotlib.transforms import Bbox
+
+    frame = axes.get_window_extent()
+    places = axes.transData.transform([(point.intensity, point.rate) for point in points])
+    pixels = dpi / 72
+    markers = []
+    for (x, y), point in zip(places, points, strict=True):
+        radius = math.sqrt(point.area) / 2 * pixels
+        markers.append(Bbox.from_extents(x - radius, y - radius, x + radius, y + radius))
+    # The slope's name is left out: a box around slanted text is mostly empty.
+    boxes = [text.get_window_extent() for text in axes.texts if not text.get_rotation()]
+    leaders: list[Path] = []
+    for place, point in zip(places[:LABELS], points, strict=False):
+        more = f" ×{len(point.layers)}" if len(point.layers) > 1 else ""
+        text = f"{shorten(plain(point.layers[0]), 22)} {point.stage.upper()}{more}"
+        for distance, (x, y, align) in product(_DISTANCES, _DIRECTIONS):
+            note = axes.annotate(
+                text,
+                (point.intensity, point.rate),
+                (distance * x, distance * y),
+                textcoords="offset points",
+                ha=align,
+                va="center",
+                fontsize=5.5,
+                bbox={"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 0.5},
+                zorder=2.5,
+                arrowprops={"arrowstyle": "-", "linewidth": 0.4, "shrinkA": 0, "shrinkB": 1},
+            )
+            note.get_window_extent()  # places it; that box would hold the leader too
+            box = Text.get_window_extent(note).padded(2)
+            leader = Path([place, ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)])
+            inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0
+            touches = (
+                any(box.overlaps(marker) for marker in markers)
+                or any(box.overlaps(other) or leader.intersects_bbox(other) for other in boxes)
+                or any(other.intersects_bbox(box) for other in leaders)
+            )
+            if inside and not touches:
+                boxes.append(box)
+                leaders.append(leader)
+                break
+            note.remove()

@@ -1,0 +1,314 @@
+"""The tile pipeline against a loop over every tile, written from docs/timing.md.
+
+The closed form groups tiles into kinds and multiplies; the reference here visits each tile, keeps
+what is in the buffers, and lists every contiguous run that DRAM moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nofm.dataflow.accelerator import HARDWARE, hardware_record, load
+from nofm.dataflow.mapping import MAPPING
+from nofm.dataflow.products import Image, Product, product_records
+from nofm.kernels.pattern import DENSE, Pattern
+from nofm.simulator.timing import COST, PARTS, array_cycles, evaluate
+
+WS, OS = 0, 1
+CASES = 400
+"""Random cases of each seed."""
+
+
+@dataclass
+class Case:
+    """One mapping of one product on one machine."""
+
+    machine: dict[str, int]
+    product: Product
+    mapping: dict[str, int]
+
+    def records(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        hardware = np.zeros(1, HARDWARE)
+        for name, value in self.machine.items():
+            hardware[name] = value
+        mapping = np.zeros(1, MAPPING)
+        for name, value in self.mapping.items():
+            mapping[name] = value
+        return hardware, product_records([self.product]), mapping
+
+    def cost(self) -> dict[str, int]:
+        found = evaluate(*self.records())
+        return {name: int(found[name][0]) for name in COST.names}
+
+
+def random_case(random: np.random.Generator) -> Case:
+    """Sizes of a few tiles each way, ragged edges and single tiles included."""
+
+    def draw(low: int, high: int) -> int:
+        return int(random.integers(low, high + 1))
+
+    machine = {
+        "rows": draw(1, 4),
+        "columns": draw(1, 4),
+        "interleave": 8,
+        "multiplier_cycles": draw(1, 3),
+        "adder_cycles": draw(1, 5),
+        "accumulator_cycles": draw(1, 4),
+        "group_port_elements": draw(1, 8),
+        "weight_registers": 8,
+        "operand_bits": (8, 16, 32)[draw(0, 2)],
+        "accumulator_bits": 32,
+        "dram_cycles_numerator": draw(1, 40),
+        "dram_cycles_denominator": draw(1, 40),
+        "dram_latency_cycles": (0, draw(1, 10), draw(10, 300))[draw(0, 2)],
+        "dram_burst_bytes": (1, 8, 12, 64)[draw(0, 3)],
+    }
+    pattern = (DENSE, Pattern(1, 2), Pattern(2, 4), Pattern(2, 8), Pattern(3, 5))[draw(0, 4)]
+    axis, taps = draw(0, 2), (1, 1, 2, 3)[draw(0, 3)]
+    image = Image(axis=axis)
+    if draw(0, 2):
+        height, width = draw(1, 4), draw(1, 3)
+        stride, extent = draw(1, 3), draw(1, 4)
+        image = Image(
+            axis=axis,
+            taps=draw(1, 3) if axis == 1 else taps,
+            positions=height * width,
+            out_width=width,
+            stride=stride,
+            extent=extent,
+            in_height=max(1, (height - 1) * stride + extent - draw(0, 2)),
+            in_width=width * stride + draw(0, 2),
+        )
+    product = Product(
+        count=draw(1, 5),
+        m=draw(1, 30),
+        taps=1 if axis == 1 else taps,
+        length=draw(1, 30),
+        n=draw(1, 30),
+        pattern=pattern,
+        image=image,
+        right_tiled=bool(draw(0, 1)),
+        out_tiled=bool(draw(0, 1)),
+    )
+    mapping = {
+        "dataflow": draw(0, 1),
+        "interleave": draw(1, 8),
+        "tile_count": 1,
+        "tile_m": -(-product.m // draw(1, 6)),
+        "tile_length": min(
+            product.length, pattern.m * -(-product.length // (7 * pattern.m)) * draw(1, 7)
+        ),
+        "tile_n": -(-product.n // draw(1, 6)),
+        "m_outer": draw(0, 1),
+    }
+    whole = draw(0, 3)
+    if whole == 0:  # only whole products share a tile
+        mapping |= {"tile_m": product.m, "tile_length": product.length, "tile_n": product.n}
+        mapping["tile_count"] = draw(1, product.count)
+    elif mapping["dataflow"] == OS and mapping["tile_length"] < product.length:
+        # Sums that stay in the array between tiles are those of one fold.
+        mapping["tile_m"] = min(mapping["tile_m"], machine["rows"])
+        fold = machine["columns"] * mapping["interleave"]
+        mapping["tile_n"] = min(mapping["tile_n"], fold)
+    return Case(machine, product, mapping)
+
+
+def pieces(whole: int, tile: int) -> list[int]:
+    """Sizes of the tiles of one dimension."""
+    return [min(tile, whole - first) for first in range(0, whole, tile)]
+
+
+@dataclass(eq=False)
+class Naive:
+    """The pipeline, tile by tile."""
+
+    case: Case
+
+    def tiles(self) -> Iterator[tuple[tuple[int, ...], tuple[int, ...], bool, bool]]:
+        """(index, size) of each tile by (count, m, n, reduction) in order, and whether it is the
+        first and the last of its reduction."""
+        product, mapping = self.case.product, self.case.mapping
+        sizes = {
+            "c": pieces(product.count, mapping["tile_count"]),
+            "m": pieces(product.m, mapping["tile_m"]),
+            "n": pieces(product.n, mapping["tile_n"]),
+            "k": pieces(product.length, mapping["tile_length"]),
+        }
+        outer, inner = ("m", "n") if mapping["m_outer"] else ("n", "m")
+        for c in range(len(sizes["c"])):
+            for o in range(len(sizes[outer])):
+                for i in range(len(sizes[inner])):
+                    for k in range(len(sizes["k"])):
+                        at = {"c": c, outer: o, inner: i, "k": k}
+                        yield (
+                            tuple(at[d] for d in "cmnk"),
+                            tuple(sizes[d][at[d]] for d in "cmnk"),
+                            k == 0,
+                            k == len(sizes["k"]) - 1,
+                        )
+
+    def bus_bytes(self, runs: list[int]) -> int:
+        """Bytes of contiguous runs of so many bits, each a number of whole bursts."""
+        burst = self.case.machine["dram_burst_bytes"]
+        return sum(-(-bits // (8 * burst)) * burst for bits in runs)
+
+    def positions(self, positions: int) -> int:
+        """Elements of one channel that a tile of consecutive positions loads: whole maps, then
+        the rows under the windows of the rest."""
+        image = self.case.product.image
+        if image.positions == 0:
+            return positions
+        rows = 0
+        while positions >= image.positions:
+            positions -= image.positions
+            rows += image.in_height
+        if positions:
+            out_rows = len(range(0, positions, image.out_width))
+            rows += min((out_rows - 1) * image.stride + image.extent, image.in_height)
+        return rows * image.in_width
+
+    @cache
+    def left_bytes(self, count: int, m: int, length: int) -> int:
+        product, bits = self.case.product, self.case.machine["operand_bits"]
+        if product.image.axis == 1:
+            elements, depth = self.positions(length), len(range(0, m, product.image.taps))
+            whole = m == product.m
+        elif product.image.axis == 0:
+            elements, depth, whole = self.positions(m), length, length == product.length
+            elements *= product.taps if product.image.positions == 0 else 1
+        else:
+            elements, depth, whole = m, product.taps * length, True
+        return count * self.bus_bytes(
+            [elements * depth * bits] if whole else [depth * bits] * elements
+        )
+
+    @cache
+    def right_bytes(self, count: int, length: int, n: int) -> int:
+        product = self.case.product
+        bits = self.case.machine["operand_bits"] + product.pattern.index_bits
+        kept = product.pattern.kept(length)
+        if product.image.axis == 2 and product.image.positions:
+            runs = [self.positions(n) * kept * bits]
+        elif product.right_tiled or n == product.n:
+            runs = [product.taps * kept * n * bits]
+        else:
+            runs = [n * bits] * (product.taps * kept)
+        return count * self.bus_bytes(runs)
+
+    @cache
+    def out_bytes(self, count: int, m: int, n: int) -> int:
+        product, bits = self.case.product, self.case.machine["operand_bits"]
+        whole = product.out_tiled or n == product.n
+        return count * self.bus_bytes([m * n * bits] if whole else [n * bits] * m)
+
+    def dram_cycles(self, moved: int) -> int:
+        machine = self.case.machine
+        return -(-moved * machine["dram_cycles_numerator"] // machine["dram_cycles_denominator"])
+
+    @cache
+    def job(self, size: tuple[int, ...], last: bool) -> tuple[int, ...]:
+        """The array's cycles for one tile: the total, then the parts."""
+        product, mapping = self.case.product, self.case.mapping
+        count, m, n, length = size
+        parts = array_cycles(
+            self.case.records()[0],
+            mapping["dataflow"],
+            mapping["interleave"],
+            product.pattern.n,
+            product.pattern.m,
+            count,
+            m,
+            product.taps,
+            length,
+            n,
+        ).tolist()
+        if mapping["dataflow"] == OS and not last:
+            # The sums stay: the array neither drains nor empties before the next tile.
+            drain, fill = PARTS.index("drain") + 1, PARTS.index("fill") + 1
+            parts[0] -= parts[drain] + parts[fill]
+            parts[drain] = parts[fill] = 0
+        return tuple(parts)
+
+    def buffer_bits(self, size: tuple[int, ...], first: bool, last: bool) -> list[int]:
+        """Bits of sums, weights and activations between the buffers and the array for one tile."""
+        product, mapping, machine = self.case.product, self.case.mapping, self.case.machine
+        count, m, n, length = size
+        weights = count * product.taps * product.pattern.kept(length) * n
+        activations = count * m * product.taps * length
+        if mapping["dataflow"] == WS:
+            groups = product.taps * product.pattern.groups(length)
+            folds = len(range(0, groups, machine["rows"]))
+            sums = count * m * n * (2 * folds - first)  # out at each fold, in again but at first
+            activations *= len(range(0, n, machine["columns"]))
+        else:
+            sums = count * m * n * last
+            weights *= len(range(0, m, machine["rows"]))
+            activations *= len(range(0, n, machine["columns"] * mapping["interleave"]))
+        return [
+            sums * machine["accumulator_bits"],
+            weights * (machine["operand_bits"] + product.pattern.index_bits),
+            activations * machine["operand_bits"],
+        ]
+
+    def cost(self) -> dict[str, int]:
+        tiles = list(self.tiles())
+        latency = self.case.machine["dram_latency_cycles"]
+        cost = dict.fromkeys(COST.names, 0)
+        held: dict[str, Any] = {"left": None, "right": None}
+
+        def load(at: tuple[int, ...], size: tuple[int, ...]) -> int:
+            """Bytes that a tile needs and does not find in the buffers."""
+            c, m, n, k = at
+            moved = 0
+            wanted = {"left": (c, m, k), "right": (c, n, k)}
+            moves = {
+                "left": lambda: self.left_bytes(size[0], size[1], size[3]),
+                "right": lambda: self.right_bytes(size[0], size[3], size[2]),
+            }
+            for side, tile in wanted.items():
+                if held[side] != tile:
+                    held[side] = tile
+                    loaded = moves[side]()
+                    cost[f"{side}_bytes"] += loaded
+                    moved += loaded
+            return moved
+
+        cost["dram_read"] = latency + self.dram_cycles(load(*tiles[0][:2]))
+        finished = 0  # bytes of the output tile that waits to be stored
+        bits = [0, 0, 0]
+        for i, (_, size, first, last) in enumerate(tiles):
+            job = self.job(size, last)
+            for name, value in zip(PARTS, job[1:], strict=True):
+                cost[name] += value
+            bits = [a + b for a, b in zip(bits, self.buffer_bits(size, first, last), strict=True)]
+            store = finished if first else 0
+            cost["out_bytes"] += store
+            moved = store + (load(*tiles[i + 1][:2]) if i + 1 < len(tiles) else 0)
+            transfer = latency + self.dram_cycles(moved) if moved else 0
+            if transfer > job[0]:
+                late = min(transfer - job[0], self.dram_cycles(store))
+                cost["dram_write"] += late
+                cost["dram_read"] += transfer - job[0] - late
+            if last:
+                finished = self.out_bytes(size[0], size[1], size[2])
+        cost["out_bytes"] += finished
+        cost["dram_write"] += latency + self.dram_cycles(finished)
+        cost["cycles"] = sum(cost[name] for name in (*PARTS, "dram_read", "dram_write"))
+        moved = cost["left_bytes"] + cost["right_bytes"] + cost["out_bytes"]
+        cost["buffer_bytes"] = moved + sum(-(-each // 8) for each in bits)
+        cost["steps"] = len(tiles)
+        return cost
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_equals_the_loop_over_tiles(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    for _ in range(CASES):
+        case = random_case(random)
+        assert case.cost() == Naive(case).cost(), case
