@@ -121,6 +121,8 @@ def run(
         m=m,
         groups=groups,
         n=n,
+    )
+    data = stepping.Data(
         activations=grouped.reshape(-1),
         values=weights.values.astype(np.float32).reshape(-1),
         index=weights.index.astype(np.int32).reshape(-1),
@@ -128,18 +130,18 @@ def run(
         parts=np.zeros(len(PARTS), np.int64),
     )
     step = stepping.step_ws if dataflow == "ws" else stepping.step_os
-    code, cycle, row = step(job)
+    code, cycle, row = step(job, data)
     if code != stepping.FINE:
         raise ScheduleViolation(f"cycle {cycle}, array row {row}: {VIOLATIONS[code]}")
     # The last sum was seen leaving an adder without the multiplier before it; then it is written.
     after = int(hw["multiplier_cycles"] + hw["accumulator_cycles"]) - 1
     cycles = cycle + 1 + after
-    job.parts[stepping.FILL] += after
+    data.parts[stepping.FILL] += after
     return ArrayRun(
-        values=job.out.reshape(count, m, n),
+        values=data.out.reshape(count, m, n),
         cycles=cycles,
         uspe_cycles=cycles * rows * job.columns,
-        parts=dict(zip(PARTS, job.parts.tolist(), strict=True)),
+        parts=dict(zip(PARTS, data.parts.tolist(), strict=True)),
     )
 
 

@@ -74,10 +74,12 @@ class StepBatch:
         repeats = np.array(list(times.values()), np.int64)
         allowed = allowed_dataflows(self.options.schedule, [stage for _, stage in times])
         streaming = engine_records([job for job in todo if job.engine != "array"])
-        streamed = int(streaming["read_bytes"].sum() + streaming["written_bytes"].sum())
+        streamed = sum((streaming["read_bytes"] + streaming["written_bytes"]).tolist())
 
         cycles = np.zeros(len(hardware), np.int64)
-        moved = np.full(len(hardware), streamed, np.int64)
+        moved = np.full(len(hardware), min(streamed, MAX_CYCLES), np.int64)
+        # The larger of both once more in floating point, which cannot overflow.
+        rough = np.zeros(len(hardware))
         step = max(1, CHUNK // (MOST * max(1, len(products))))
         for first in range(0, len(hardware), step):
             chunk = hardware[first : first + step]
@@ -100,11 +102,17 @@ class StepBatch:
                     )
                 chosen = costs[best].reshape(len(part), len(products))
                 at = np.array(part) + first
-                for sums, fields in ((cycles, ("cycles",)), (moved, SIDES)):
-                    added = [chosen[field] * (1.0 * repeats) for field in fields]
-                    countable[at] &= sums[at] + sum(added).sum(axis=1) < MAX_CYCLES
-                    for field in fields:
-                        sums[at] += (chosen[field] * repeats).sum(axis=1)
+                cycles[at] += (chosen["cycles"] * repeats).sum(axis=1)
+                for side in ("left_bytes", "right_bytes", "out_bytes"):
+                    moved[at] += (chosen[side] * repeats).sum(axis=1)
+                    rough[at] += (chosen[side] * (1.0 * repeats)).sum(axis=1)
+                rough[at] = np.maximum(rough[at], (chosen["cycles"] * (1.0 * repeats)).sum(axis=1))
+        rough = np.maximum(rough, np.maximum(cycles, moved))
+        if (endless := rough >= MAX_CYCLES).any():
+            raise InputError(
+                f"{self.trace.name}: a step must take fewer than 2^62 cycles and move fewer bytes, "
+                f"but may need more on accelerator {machines[int(np.argmax(endless))].name!r}"
+            )
         return cycles, moved
 
 

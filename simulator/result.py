@@ -97,7 +97,7 @@ class StepResult:
         product_cycles = int(table.loc[products, "cycles"].sum())
         dense_product_cycles = int(dense.layers.loc[dense_products, "cycles"].sum())
         sums = {
-            name: table[name].sum().item()
+            name: table[name].to_numpy().sum().item()
             for name in table.columns
             if name.startswith(("stall_", "dram_", "energy_"))
             or name in ("compute_cycles", "macs", "effective_macs")

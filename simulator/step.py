@@ -149,7 +149,12 @@ def simulate_product(
     options = options or Options()
     accelerator.require_pattern(pattern)
     sizes = dict(zip(PRODUCT_STAGES[stage], (m, k, n), strict=True))
-    layer = Linear(name="gemm", **sizes)
+    layer = Linear(
+        name="gemm",
+        rows=sizes["rows"],
+        in_features=sizes["in_features"],
+        out_features=sizes["out_features"],
+    )
     (product,) = products(layer, stage, METHODS["dense"], DENSE)
     name = f"{m}x{k}x{n}"
 
@@ -209,7 +214,8 @@ def _table(
             raise InputError(f"{name}: a step must have fewer than 2^62 {unit}, not {total}")
     known: dict[tuple[str, str], int] = {}
     if dense is not None:
-        known = dense.layers.groupby(["layer", "stage"])["cycles"].sum().to_dict()
+        sums = dense.layers.groupby(["layer", "stage"])["cycles"].sum()
+        known = dict(zip(sums.index, sums.tolist(), strict=True))
     for row in rows:
         alone = row["cycles"] if dense is None else 0
         row["dense_cycles"] = int(known.get((row["layer"], row["stage"]), alone))

@@ -45,13 +45,8 @@ ISSUE, INTERLEAVE, ACTIVATION_PORT, WEIGHT_LOAD, ACCUMULATE, DRAIN, FILL = 0, 1,
 
 
 class Job(NamedTuple):
-    """The machine and the job as the loops are told of them.
-
-    `activations` are padded with zeros so that every array row of every fold has its own: in WS
-    float32 [count, groups, m, pm], in OS [count, m, groups, pm], flat. `values` (float32) and
-    `index` (int32) are the compressed weights [count, groups, pn, n], flat; `out` float32
-    [count, m, n], flat; `parts` int64 [7], what row 0's cycles went to.
-    """
+    """The machine, and the sizes of the job: `count` products of [m, groups of pm, pn of them
+    kept] by [.., n]."""
 
     rows: int
     columns: int
@@ -65,6 +60,17 @@ class Job(NamedTuple):
     m: int
     groups: int
     n: int
+
+
+class Data(NamedTuple):
+    """What a job reads and writes, flat.
+
+    `activations` float32 [count, groups, m, pm] in WS and [count, m, groups, pm] in OS, padded with
+    zeros so that every array row of every fold has its own; `values` float32 and `index` int32
+    [count, groups, pn, n], the compressed weights; `out` float32 [count, m, n]; `parts` int64 [7],
+    what the cycles of row 0 went to.
+    """
+
     activations: Any
     values: Any
     index: Any
@@ -147,7 +153,7 @@ class WeightBanks(NamedTuple):
 
 
 @njit(cache=True)
-def _ws_token(job: Any, plan: Any, counters: Any, returned: int, t: int) -> int:
+def _ws_token(plan: Any, counters: Any, returned: int, t: int) -> int:
     """Whether row 0 starts the next fold: when it has sent the last block, the replay buffer and
     the weight banks are full, and the first sum of the group fold before is back."""
     if t == 0:
@@ -218,71 +224,91 @@ def _ws_begin(job: Any, plan: Any, counters: Any, r: int, token: int, t: int) ->
 
 
 @njit(cache=True)
-def _ws_slot(job: Any, plan: Any, lines: Any, counters: Any, r: int, base: int, t: int) -> int:
-    """The slot that enters row r, if there is one; its sum must be the one that comes."""
-    vector = counters[r, BLOCK] * plan.sums + counters[r, TURN]
-    lines.ident[r, base] = -1
-    lines.unit[r, base] = 0
-    lines.control[r, base] = 0
-    if counters[r, SENDING] == 0 or counters[r, TURN] >= plan.sums or vector >= job.m:
-        return FINE
-    passes = counters[r, PASSES]
-    ident = (counters[r, FOLD] * job.m + vector) * job.pn + passes
-    if passes > 0:
-        if lines.ident[r, base + plan.loop] != ident - 1:
-            return OTHER_SUM_FED_BACK
-    elif r > 0 and lines.ident[r - 1, base + job.adder_cycles] != ident + job.pn - 1:
-        return OTHER_SUM_FROM_ABOVE
-    control = passes * job.columns
-    if passes == 0:
-        control += ENTERS
-    if passes == job.pn - 1:
-        control += LEAVES
-    if vector + passes == 0:
-        control += SWAPS
-    lines.ident[r, base] = ident
-    lines.unit[r, base] = (counters[r, UNIT_BASE] + vector) * job.pm
-    lines.control[r, base] = control
-    counters[r, LAST_SLOT] = t
+def _ws_start(
+    job: Any, plan: Any, counters: Any, tokens: Any, token_at: int, first: int, t: int
+) -> tuple[int, int]:
+    """Take row 0's token and those that come to the other rows, and hand each on."""
+    for r in range(job.rows - 1, -1, -1):
+        token = tokens[r, token_at] if r > 0 else first
+        tokens[r + 1, token_at] = token
+        code = _ws_begin(job, plan, counters, r, token, t)
+        if code != FINE:
+            return code, r
+    return FINE, 0
+
+
+@njit(cache=True)
+def _ws_slots(job: Any, plan: Any, lines: Any, counters: Any, base: int, t: int) -> tuple[int, int]:
+    """The slots that enter the rows; the sum of each must be the one that comes."""
+    idents, units, controls = lines.ident, lines.unit, lines.control
+    for r in range(job.rows):
+        vector = counters[r, BLOCK] * plan.sums + counters[r, TURN]
+        if counters[r, SENDING] == 0 or counters[r, TURN] >= plan.sums or vector >= job.m:
+            idents[r, base] = -1
+            units[r, base] = 0
+            controls[r, base] = 0
+            continue
+        passes = counters[r, PASSES]
+        ident = (counters[r, FOLD] * job.m + vector) * job.pn + passes
+        if passes > 0:
+            if idents[r, base + plan.loop] != ident - 1:
+                return OTHER_SUM_FED_BACK, r
+        elif r > 0 and idents[r - 1, base + job.adder_cycles] != ident + job.pn - 1:
+            return OTHER_SUM_FROM_ABOVE, r
+        control = passes * job.columns
+        if passes == 0:
+            control += ENTERS
+        if passes == job.pn - 1:
+            control += LEAVES
+        if vector + passes == 0:
+            control += SWAPS
+        idents[r, base] = ident
+        units[r, base] = (counters[r, UNIT_BASE] + vector) * job.pm
+        controls[r, base] = control
+        counters[r, LAST_SLOT] = t
     for end in range(2):
-        if r == end * (job.rows - 1):
-            along = counters[r, FOLD] % plan.column_folds
+        r = end * (job.rows - 1)
+        fold, ident = counters[r, FOLD], idents[r, base]
+        if ident >= 0:
+            along = fold % plan.column_folds
+            vector = ident // job.pn - fold * job.m
             lines.address[end, base] = counters[r, SUM_BASE] + vector * job.n
-            lines.group_fold[end, base] = (
-                counters[r, FOLD] // plan.column_folds % plan.group_folds
-            )
+            lines.group_fold[end, base] = fold // plan.column_folds % plan.group_folds
             lines.used[end, base] = min(job.columns, job.n - along * job.columns)
-    return FINE
+    return FINE, 0
 
 
 @njit(cache=True)
-def _ws_weight(
-    job: Any, lines: Any, banks: Any, counters: Any, r: int, base: int, t: int
+def _ws_weights(
+    job: Any, data: Any, lines: Any, banks: Any, counters: Any, base: int, t: int
 ) -> None:
-    """The weight that enters row r, the right-most used column's first; idle rows get zeros."""
-    lines.weight_slot[r, base] = -1
-    if counters[r, LOAD_LEFT] == 0:
-        return
-    value, index = np.float32(0), np.int32(0)
-    if counters[r, LOAD_BASE] >= 0:
-        at = counters[r, LOAD_BASE] + counters[r, LOAD_SLOT] * job.n + counters[r, LOAD_COLUMN]
-        value, index = job.values[at], job.index[at]
-    banks.out_value[r, 0] = value
-    banks.out_index[r, 0] = index
-    lines.weight_slot[r, base] = counters[r, LOAD_SLOT]
-    # The fold's last weight is marked by its fold's complement.
-    last = counters[r, LOAD_LEFT] == 1
-    lines.weight_fold[r, base] = ~counters[r, LOAD_FOLD] if last else counters[r, LOAD_FOLD]
-    counters[r, LAST_WEIGHT] = t
-    counters[r, LOAD_LEFT] -= 1
-    counters[r, LOAD_SLOT] += 1
-    if counters[r, LOAD_SLOT] == job.pn:
-        counters[r, LOAD_SLOT] = 0
-        counters[r, LOAD_COLUMN] -= 1
+    """The weights that enter the rows, the right-most used column's first; idle rows get zeros."""
+    slots, folds = lines.weight_slot, lines.weight_fold
+    for r in range(job.rows):
+        if counters[r, LOAD_LEFT] == 0:
+            slots[r, base] = -1
+            continue
+        value, index = np.float32(0), np.int32(0)
+        if counters[r, LOAD_BASE] >= 0:
+            at = counters[r, LOAD_BASE] + counters[r, LOAD_SLOT] * job.n
+            value = data.values[at + counters[r, LOAD_COLUMN]]
+            index = data.index[at + counters[r, LOAD_COLUMN]]
+        banks.out_value[r, 0] = value
+        banks.out_index[r, 0] = index
+        slots[r, base] = counters[r, LOAD_SLOT]
+        # The fold's last weight is marked by its fold's complement.
+        last = counters[r, LOAD_LEFT] == 1
+        folds[r, base] = ~counters[r, LOAD_FOLD] if last else counters[r, LOAD_FOLD]
+        counters[r, LAST_WEIGHT] = t
+        counters[r, LOAD_LEFT] -= 1
+        counters[r, LOAD_SLOT] += 1
+        if counters[r, LOAD_SLOT] == job.pn:
+            counters[r, LOAD_SLOT] = 0
+            counters[r, LOAD_COLUMN] -= 1
 
 
 @njit(cache=True)
-def _ws_part(plan: Any, counters: Any, filled: bool, all_sent: bool) -> int:
+def _ws_part(counters: Any, filled: bool, all_sent: bool) -> int:
     """What this cycle of row 0 goes to."""
     if all_sent:
         return FILL
@@ -296,54 +322,58 @@ def _ws_part(plan: Any, counters: Any, filled: bool, all_sent: bool) -> int:
 
 
 @njit(cache=True)
-def _ws_count(job: Any, plan: Any, counters: Any, r: int) -> None:
-    """Move row r's counters to the next cycle."""
-    if counters[r, FETCH_LEFT] > 0:
-        counters[r, FETCH_LEFT] -= 1
-    if counters[r, SENDING] == 1:
-        counters[r, TURN] += 1
-        if counters[r, TURN] == plan.period:
-            counters[r, TURN] = 0
-            counters[r, PASSES] += 1
-            if counters[r, PASSES] == job.pn:
-                counters[r, SENDING] = 0
+def _ws_count(job: Any, plan: Any, counters: Any) -> None:
+    """Move the rows' counters to the next cycle."""
+    for r in range(job.rows):
+        if counters[r, FETCH_LEFT] > 0:
+            counters[r, FETCH_LEFT] -= 1
+        if counters[r, SENDING] == 1:
+            counters[r, TURN] += 1
+            if counters[r, TURN] == plan.period:
+                counters[r, TURN] = 0
+                counters[r, PASSES] += 1
+                if counters[r, PASSES] == job.pn:
+                    counters[r, SENDING] = 0
 
 
 @njit(cache=True)
-def _ws_banks(job: Any, lines: Any, banks: Any, counters: Any, r: int, base: int, t: int) -> int:
+def _ws_banks(
+    job: Any, lines: Any, banks: Any, counters: Any, base: int, t: int
+) -> tuple[int, int]:
     """Swap banks where the first slot of a fold is, and shift weights into the idle ones.
 
     An idle bank is a shift register of N entries. Here its entries stay and a pointer goes round,
     which comes back to the start because a load shifts every bank by a multiple of N.
     """
-    if t - counters[r, LAST_START] < job.columns:
-        for c in range(job.columns):
-            if lines.control[r, base + c] & SWAPS:
-                banks.active[r, c] += 1
-                banks.active_at[r, c] = (banks.active[r, c] & 1) * job.pn * job.columns + c
-                if banks.loaded[r, c] != banks.active[r, c]:
-                    return WEIGHTS_NOT_LOADED
-    if t - counters[r, LAST_WEIGHT] < job.columns:
-        for c in range(job.columns - 1, -1, -1):
-            slot = lines.weight_slot[r, base + c]
-            if slot >= 0:
-                fold = lines.weight_fold[r, base + c]
-                if fold < 0:
-                    fold = ~fold
-                    banks.loaded[r, c] = fold
-                if banks.active[r, c] != fold - 1:
-                    return WEIGHT_BANK_IN_USE
-                at = (fold & 1) * job.pn + slot
-                banks.out_value[r, c + 1] = banks.value[r, at, c]
-                banks.out_index[r, c + 1] = banks.index[r, at, c]
-                banks.value[r, at, c] = banks.out_value[r, c]
-                banks.index[r, at, c] = banks.out_index[r, c]
-    return FINE
+    for r in range(job.rows):
+        if t - counters[r, LAST_START] < job.columns:
+            for c in range(job.columns):
+                if lines.control[r, base + c] & SWAPS:
+                    banks.active[r, c] += 1
+                    banks.active_at[r, c] = (banks.active[r, c] & 1) * job.pn * job.columns + c
+                    if banks.loaded[r, c] != banks.active[r, c]:
+                        return WEIGHTS_NOT_LOADED, r
+        if t - counters[r, LAST_WEIGHT] < job.columns:
+            for c in range(job.columns - 1, -1, -1):
+                slot = lines.weight_slot[r, base + c]
+                if slot >= 0:
+                    fold = lines.weight_fold[r, base + c]
+                    if fold < 0:
+                        fold = ~fold
+                        banks.loaded[r, c] = fold
+                    if banks.active[r, c] != fold - 1:
+                        return WEIGHT_BANK_IN_USE, r
+                    at = (fold & 1) * job.pn + slot
+                    banks.out_value[r, c + 1] = banks.value[r, at, c]
+                    banks.out_index[r, c + 1] = banks.index[r, at, c]
+                    banks.value[r, at, c] = banks.out_value[r, c]
+                    banks.index[r, at, c] = banks.out_index[r, c]
+    return FINE, 0
 
 
 @njit(cache=True)
 def _ws_take(
-    job: Any, lines: Any, ring: Any, leaving: int, written: Any, base: int, t: int
+    job: Any, out: Any, lines: Any, ring: Any, leaving: int, written: Any, base: int, t: int
 ) -> int:
     """Write the sums that leave the bottom row to the accumulation buffer."""
     for c in range(job.columns):
@@ -354,13 +384,13 @@ def _ws_take(
                 return SUM_OUT_OF_ORDER
             written[at, 0] = lines.group_fold[1, x]
             written[at, 1] = t
-            job.out[at] = ring[leaving, job.rows, c]
+            out[at] = ring[leaving, job.rows, c]
     return FINE
 
 
 @njit(cache=True)
 def _ws_give(
-    job: Any, lines: Any, ring: Any, leaving: int, written: Any, base: int, t: int
+    job: Any, out: Any, lines: Any, ring: Any, leaving: int, written: Any, base: int, t: int
 ) -> int:
     """Read the sums that enter the top row, +0 for the first group fold."""
     for c in range(job.columns):
@@ -374,7 +404,7 @@ def _ws_give(
                     or t < written[at, 1] + job.accumulator_cycles
                 ):
                     return SUM_NOT_WRITTEN
-                ring[leaving, 0, c] = job.out[at]
+                ring[leaving, 0, c] = out[at]
     return FINE
 
 
@@ -407,7 +437,7 @@ def _ws_add(
 
 
 @njit(cache=True)
-def step_ws(job: Any) -> tuple[int, int, int]:
+def step_ws(job: Any, data: Any) -> tuple[int, int, int]:
     """Step a weight-stationary `Job` to its end.
 
     Returns:
@@ -459,7 +489,7 @@ def step_ws(job: Any) -> tuple[int, int, int]:
     control, unit, active_at = lines.control.ravel(), lines.unit.ravel(), banks.active_at.ravel()
     value, index, flat_ring = banks.value.ravel(), banks.index.ravel(), ring.ravel()
     # Of each sum in the accumulation buffer, the group fold and the cycle that wrote it.
-    written = np.full((job.out.size, 2), -1, np.int64)
+    written = np.full((data.out.size, 2), -1, np.int64)
 
     counters = np.zeros((rows, COUNTERS), np.int64)
     counters[:, FOLD] = -1
@@ -496,34 +526,27 @@ def step_ws(job: Any) -> tuple[int, int, int]:
         if returning[returning_at] >= START:
             returned += 1
         returning[returning_at] = tokens[rows, token_at]
-
-        for r in range(rows - 1, -1, -1):
-            token = tokens[r, token_at]
-            if r == 0:
-                token = _ws_token(job, plan, counters, returned, t)
-            tokens[r + 1, token_at] = token
-            code = _ws_begin(job, plan, counters, r, token, t)
-            if code == FINE:
-                code = _ws_slot(job, plan, lines, counters, r, base, t)
-            if code != FINE:
-                return code, t, r
-            if r == 0:
-                job.parts[_ws_part(plan, counters, lines.ident[0, base] >= 0, all_sent)] += 1
-            _ws_weight(job, lines, banks, counters, r, base, t)
-            _ws_count(job, plan, counters, r)
-        for r in range(rows):
-            code = _ws_banks(job, lines, banks, counters, r, base, t)
-            if code != FINE:
-                return code, t, r
+        token = _ws_token(plan, counters, returned, t)
+        code, r = _ws_start(job, plan, counters, tokens, token_at, token, t)
+        if code == FINE:
+            code, r = _ws_slots(job, plan, lines, counters, base, t)
+        if code != FINE:
+            return code, t, r
+        data.parts[_ws_part(counters, lines.ident[0, base] >= 0, all_sent)] += 1
+        _ws_weights(job, data, lines, banks, counters, base, t)
+        _ws_count(job, plan, counters)
+        code, r = _ws_banks(job, lines, banks, counters, base, t)
+        if code != FINE:
+            return code, t, r
 
         if t - counters[rows - 1, LAST_SLOT] < columns + job.adder_cycles:
-            code = _ws_take(job, lines, ring, leaving, written, base, t)
+            code = _ws_take(job, data.out, lines, ring, leaving, written, base, t)
             if code != FINE:
                 return code, t, rows - 1
             if lines.ident[rows - 1, base + job.adder_cycles + columns - 1] == last_ident:
                 return FINE, t, 0
         if t - counters[0, LAST_SLOT] < columns:
-            code = _ws_give(job, lines, ring, leaving, written, base, t)
+            code = _ws_give(job, data.out, lines, ring, leaving, written, base, t)
             if code != FINE:
                 return code, t, 0
         # From the bottom, so that each row sees what leaves the row above before that takes more.
@@ -542,7 +565,7 @@ def step_ws(job: Any) -> tuple[int, int, int]:
                     value,
                     index,
                     flat_ring,
-                    job.activations,
+                    data.activations,
                 )
         all_sent = all_sent or lines.ident[0, base] == last_ident
         quiet = 0 if lines.ident[0, base] >= 0 else quiet + 1
@@ -562,7 +585,7 @@ FREE, IN_USE, COMPLETE = 0, 1, 2
 # its end, the passes of the job, the fold's sums and period, where its weights begin and how many
 # columns are left from there, cycles until the drain is free; the fold that column 0 drains, which
 # sum of every row, and how far the chain has shifted.
-GROUP, ENDED, STEP, SUMS, PERIOD, WEIGHT_BASE, COLUMNS_LEFT, DRAIN_LEFT = 1, 6, 7, 8, 9, 11, 12, 13
+GROUP, ENDED, STEP, SUMS, PERIOD, WEIGHT_BASE, COLUMNS_LEFT, DRAIN_LEFT = 1, 6, 7, 8, 9, 10, 12, 13
 DRAIN_FOLD, DRAIN_TURN, DRAIN_SHIFT = 14, 15, 16
 OS_COUNTERS = 17
 
@@ -724,14 +747,16 @@ def _os_count(job: Any, counters: Any) -> None:
 
 
 @njit(cache=True)
-def _os_weights(job: Any, lines: Any, weight_value: Any, weight_index: Any, base: int) -> None:
+def _os_weights(
+    job: Any, data: Any, lines: Any, weight_value: Any, weight_index: Any, base: int
+) -> None:
     """The weight for each slot enters at the top of a column as the slot reaches it."""
     for c in range(job.columns):
         x = base + c
         value, index = np.float32(0), np.int32(0)
         if lines.control[0, x] & FILLED and c < lines.columns_left[0, x]:
             at = lines.weight_address[0, x] + c
-            value, index = job.values[at], job.index[at]
+            value, index = data.values[at], data.index[at]
         weight_value[base, c] = value
         weight_index[base, c] = index
 
@@ -820,37 +845,41 @@ def _os_drain_count(job: Any, plan: Any, counters: Any) -> None:
 
 
 @njit(cache=True)
-def _os_drain(job: Any, plan: Any, lines: Any, banks: Any, c: int, base: int) -> int:
-    """One cycle of column c's drain chain: the value at its foot goes to the output."""
-    turn, shift = lines.drain_turn[0, base + c], lines.drain_shift[0, base + c]
-    fold, foot = lines.drain_fold[0, base + c], job.rows - 1
-    number = (fold * job.interleave + turn) * job.rows
-    if shift == 0:
-        place = turn + (fold & 1) * job.interleave
-        for r in range(job.rows):
-            if banks.origin[r, c] >= 0:
-                return DRAIN_COLLISION
-            if banks.state[r, place, c] != COMPLETE:
-                return SUM_INCOMPLETE
-            banks.state[r, place, c] = FREE
-            banks.chain[r, c] = banks.value[r, place, c]
-            banks.origin[r, c] = number + r
-    if banks.origin[foot, c] != number + foot - shift:
-        return SUM_OUT_OF_ORDER
-    along, i = fold % plan.column_folds, fold // plan.column_folds
-    row = i % plan.row_folds * job.rows + foot - shift
-    column = (along * job.interleave + turn) * job.columns + c
-    if row < job.m and column < job.n:
-        job.out[(i // plan.row_folds * job.m + row) * job.n + column] = banks.chain[foot, c]
-    for r in range(foot, 0, -1):
-        banks.chain[r, c] = banks.chain[r - 1, c]
-        banks.origin[r, c] = banks.origin[r - 1, c]
-    banks.origin[0, c] = -1
+def _os_drain(job: Any, plan: Any, out: Any, lines: Any, banks: Any, base: int) -> int:
+    """One cycle of the drain chains: the values at their feet go to the output."""
+    foot = job.rows - 1
+    for c in range(job.columns):
+        turn, shift = lines.drain_turn[0, base + c], lines.drain_shift[0, base + c]
+        if turn < 0:
+            continue
+        fold = lines.drain_fold[0, base + c]
+        number = (fold * job.interleave + turn) * job.rows
+        if shift == 0:
+            place = turn + (fold & 1) * job.interleave
+            for r in range(job.rows):
+                if banks.origin[r, c] >= 0:
+                    return DRAIN_COLLISION
+                if banks.state[r, place, c] != COMPLETE:
+                    return SUM_INCOMPLETE
+                banks.state[r, place, c] = FREE
+                banks.chain[r, c] = banks.value[r, place, c]
+                banks.origin[r, c] = number + r
+        if banks.origin[foot, c] != number + foot - shift:
+            return SUM_OUT_OF_ORDER
+        along, i = fold % plan.column_folds, fold // plan.column_folds
+        row = i % plan.row_folds * job.rows + foot - shift
+        column = (along * job.interleave + turn) * job.columns + c
+        if row < job.m and column < job.n:
+            out[(i // plan.row_folds * job.m + row) * job.n + column] = banks.chain[foot, c]
+        for r in range(foot, 0, -1):
+            banks.chain[r, c] = banks.chain[r - 1, c]
+            banks.origin[r, c] = banks.origin[r - 1, c]
+        banks.origin[0, c] = -1
     return FINE
 
 
 @njit(cache=True)
-def step_os(job: Any) -> tuple[int, int, int]:
+def step_os(job: Any, data: Any) -> tuple[int, int, int]:
     """Step an output-stationary `Job` to its end.
 
     Returns:
@@ -935,8 +964,8 @@ def step_os(job: Any) -> tuple[int, int, int]:
         if code != FINE:
             return code, t, 0
         filled = lines.control[0, base] & FILLED != 0
-        job.parts[_os_part(plan, counters, filled)] += 1
-        _os_weights(job, lines, weight_value, weight_index, base)
+        data.parts[_os_part(plan, counters, filled)] += 1
+        _os_weights(job, data, lines, weight_value, weight_index, base)
 
         for r in range(rows):
             if t - last[r, 1] < columns + adder_cycles:
@@ -957,17 +986,15 @@ def step_os(job: Any) -> tuple[int, int, int]:
                     index,
                     sums,
                     flat_ring,
-                    job.activations,
+                    data.activations,
                 )
 
         if counters[DRAIN_FOLD] >= 0:
             last_drain = t
         if t - last_drain < columns:
-            for c in range(columns):
-                if lines.drain_turn[0, base + c] >= 0:
-                    code = _os_drain(job, plan, lines, banks, c, base)
-                    if code != FINE:
-                        return code, t, rows - 1
+            code = _os_drain(job, plan, data.out, lines, banks, base)
+            if code != FINE:
+                return code, t, rows - 1
             x = base + columns - 1
             if (
                 lines.drain_turn[0, x] == plan.last_sums - 1

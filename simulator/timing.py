@@ -112,8 +112,9 @@ def _ws_cycles(
     )
     out[0] = last_start + tail
     out[1] = folds * n * m
-    out[2] = folds * (blocks * n * p - n * m)
-    out[3] = folds * blocks * (block - n * p) + start - first
+    # What the last block of the job would take after its last slot is the time of the fill.
+    out[2] = folds * (blocks * n * p - n * m) - (p - 1 - (m - 1) % v)
+    out[3] = (folds * blocks - 1) * (block - n * p) + start - first
     out[4] = first + passes * (across - hidden) + (passes - 1) * (wrap - duration)
     out[5] = count * (group_folds - 1) * wait
     out[6] = 0

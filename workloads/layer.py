@@ -48,6 +48,10 @@ class Layer:
         """How often one sample passes through the layer at once: 1 but for some convolutions."""
         return 1
 
+    def describe(self) -> str:
+        """The work in a few words, for people."""
+        raise NotImplementedError
+
     def with_batch(self, batch: int) -> Layer:
         """The same layer for another batch of the network."""
         return replace(self, batch=batch * self.passes) if self.batched else self
@@ -189,6 +193,15 @@ class Convolution(WeightLayer):
             )
         )
 
+    def describe(self) -> str:
+        sizes = "x".join(map(str, (self.batch, self.in_channels, *self.size)))
+        strides = set(self.stride)
+        stride = f" stride {self.stride[0]}" if strides != {1} else ""
+        groups = f" in {self.groups} groups" if self.groups > 1 else ""
+        transposed = " transposed" if self.transposed else ""
+        kernel = "x".join(map(str, self.kernel))
+        return f"{sizes} to {self.out_channels}, {kernel}{stride}{groups}{transposed}"
+
     @property
     def weight_elements(self) -> int:
         return self.in_channels // self.groups * self.out_channels * math.prod(self.kernel)
@@ -209,6 +222,9 @@ class Linear(WeightLayer):
         self._check_total("its output", self.batch, self.rows, self.out_features)
         self._check_total("its weight", self.weight_elements)
 
+    def describe(self) -> str:
+        return f"{self.batch * self.rows} x {self.in_features} to {self.out_features}"
+
     @property
     def weight_elements(self) -> int:
         return self.in_features * self.out_features
@@ -227,6 +243,9 @@ class MatMul(Layer):
     k: int
     n: int
     second_gradient: bool = True
+
+    def describe(self) -> str:
+        return f"{self.batch * self.count} times {self.m} x {self.k} by {self.k} x {self.n}"
 
     def __post_init__(self) -> None:
         self._check(count=self.count, m=self.m, k=self.k, n=self.n)
@@ -262,6 +281,11 @@ class VectorWork(Layer):
     fixed_forward_writes: int = 0
     fixed_backward_reads: int = 0
     fixed_backward_writes: int = 0
+
+    def describe(self) -> str:
+        moved = self.forward_reads + self.forward_writes
+        back = self.backward_reads + self.backward_writes
+        return f"{self.work}, {self.batch * moved} elements forward, {self.batch * back} backward"
 
     def __post_init__(self) -> None:
         for what in ("forward_reads", "forward_writes", "backward_reads", "backward_writes"):

@@ -210,9 +210,7 @@ class _Lowering:
         weight = self._weight_of(event, of.first, of.second)
         if of.first.complex or of.second.complex:
             self._refuse(event, "of complex numbers")
-            name = self._vector_name(event)
-            self._vector(name, "elementwise", [index], [])
-            return name
+            return self._moved_only(index, event, work)
         copies = weight is not None and of.count > 1 and weight.strides[0] != 0
         if (
             weight is not None
@@ -340,9 +338,7 @@ class _Lowering:
         data, weight = event.args[0], event.args[1]
         if weight.origin.data or data.complex:
             self._refuse(event, "with a weight that is computed from the inputs")
-            name = self._vector_name(event)
-            self._vector(name, "elementwise", [index], [])
-            return name
+            return self._moved_only(index, event, work)
         name = self._layer_name(event, "convolution")
 
         def sizes(event: Event) -> Sizes:
@@ -382,8 +378,8 @@ class _Lowering:
             "weight": self._weight_name(name, weight),
             "input_gradient": gradients[0] is not None,
             "weight_gradient": gradients[1] is not None,
-            # Tables and fixed filters are no parameters: nothing is pruned.
-            "prunable": bool(weight.origin.parameters),
+            # Tables and fixed filters are no parameters, and what a product gives is none either.
+            "prunable": bool(weight.origin.parameters) and not weight.origin.deep,
         }
 
     def _weight_name(self, layer: str, weight: Operand) -> str:
@@ -450,6 +446,13 @@ class _Lowering:
             f"{_module(event)} uses {what}, which has no layer: its tensors count as moved, its "
             "products do not"
         )
+
+    def _moved_only(self, index: int, event: Event, work: BackwardWork) -> str:
+        """A product that was refused but allowed: what it moves."""
+        name = self._vector_name(event)
+        gradients = sorted({index for index in (work.first, work.second) if index is not None})
+        self._vector(name, "elementwise", [index], gradients)
+        return name
 
     def _extra(self, index: int, forward: Event) -> None:
         """A product of the backward pass that is no gradient of its forward operator's operands."""

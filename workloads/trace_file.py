@@ -93,7 +93,7 @@ def to_bytes(trace: Trace) -> bytes:
     Raises:
         InputError: the trace could not be read back, for example because a name is not printable.
     """
-    document = json.dumps(_encode(trace), separators=(",", ":"))
+    document = json.dumps(to_document(trace), separators=(",", ":"))
     header = json.dumps({"__metadata__": {KEY: document}}, separators=(",", ":")).encode("ascii")
     header += b" " * (-len(header) % _ALIGNMENT)
     data = len(header).to_bytes(8, "little") + header
@@ -132,7 +132,8 @@ def from_bytes(data: bytes) -> Trace:
     return _decode(_parse(KEY, metadata[KEY]))
 
 
-def _encode(trace: Trace) -> dict[str, Any]:
+def to_document(trace: Trace) -> dict[str, Any]:
+    """The JSON document that a trace's file carries."""
     return {
         "version": VERSION,
         "name": trace.name,

@@ -146,8 +146,7 @@ def _html(export: _Export) -> dict[str, bytes]:
 
 def _document(content: Any, indent: int | None) -> bytes:
     text = json.dumps(content, allow_nan=False, ensure_ascii=False, indent=indent)
-    # Names from a file may hold what UTF-8 cannot: half of a surrogate pair.
-    return (text + "\n").encode(errors="replace")
+    return (text + "\n").encode()
 
 
 FORMATS: dict[str, Callable[[_Export], dict[str, bytes]]] = {

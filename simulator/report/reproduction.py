@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from nofm.dataflow.methods import METHODS
+from nofm.simulator.report.folder import write_folder
 from nofm.simulator.report.tables import records_table
 from nofm.simulator.reproduce import (
     ABLATION,
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 AVERAGE = "average"
+FORMS: tuple[Literal["png"], Literal["svg"]] = ("png", "svg")
 
 
 def networks(found: Reproduction) -> list[str]:
@@ -122,7 +127,10 @@ def tables(found: Reproduction) -> Iterator[RenderableType]:
         f"Average speedup of BDWP 2:8 ({headline(found):.3f}) as one assumed parameter changes",
         [
             record
-            | {side: f"{record[f'{side} speedup']:.3f} at {record[side]}" for side in ("low", "high")}
+            | {
+                side: f"{record[f'{side} speedup']:.3f} at {record[side]}"
+                for side in ("low", "high")
+            }
             for record in sensitivity_records(found)
         ],
         {"parameter": "parameter", "preset": "preset", "low": "low", "high": "high"},
@@ -135,6 +143,50 @@ def print_tables(found: Reproduction, console: Console) -> None:
         console.print(table)
         console.print()
     console.print(conclusion(found))
+
+
+def markdown(found: Reproduction) -> str:
+    """The speedups as the README shows them."""
+    rows = speedup_records(found)
+    columns = [name for name in rows[0] if name != "products"]
+    lines = [
+        "| "
+        + " | ".join({"pattern": "N:M", "bound": "MAC bound"}.get(c, c) for c in columns)
+        + " |",
+        "|---|---|" + "---:|" * (len(columns) - 2),
+    ]
+    for row in rows:
+        cells = (f"{row[c]:.2f}" if isinstance(row[c], float) else row[c] for c in columns)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def write(found: Reproduction, folder: str | os.PathLike[str]) -> list[Path]:
+    """Write tables (CSV, Markdown), the JSON document and the figures into a folder.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    import pandas as pd
+
+    from nofm.simulator.report import figures, reproduction_figures
+
+    files = {
+        "reproduce.json": json.dumps(to_json(found), allow_nan=False, indent=1).encode(),
+        "reproduce.md": markdown(found).encode(),
+    }
+    for name, records in (
+        ("speedups", found.speedups),
+        ("ablation", found.ablation),
+        ("sensitivity", sensitivity_records(found)),
+    ):
+        text = pd.DataFrame(records).to_csv(index=False, lineterminator="\n")
+        files[f"reproduce-{name}.csv"] = text.encode()
+    for name, draw in reproduction_figures.FIGURES.items():
+        figure = draw(found)
+        for form in FORMS:
+            files[f"reproduce-{name}.{form}"] = figures.render(figure, form)
+    return write_folder(folder, files)
 
 
 def to_json(found: Reproduction) -> dict[str, Any]:

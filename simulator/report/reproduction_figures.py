@@ -17,7 +17,6 @@ from nofm.simulator.report.reproduction import (
 from nofm.simulator.reproduce import COMPARED, HEADLINE, PAPER_SPEEDUP, Reproduction
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 METHOD_COLOURS = dict(zip(COMPARED, ("#88CCEE", "#DDCC77", "#CC6677", "#332288"), strict=True))
@@ -27,7 +26,8 @@ METHOD_COLOURS = dict(zip(COMPARED, ("#88CCEE", "#DDCC77", "#CC6677", "#332288")
 def speedup_figure(found: Reproduction) -> Figure:
     """Bars: each network's speedup by method at the headline's pattern, and the average."""
     with figures.styled():
-        figure, axes = _canvas(figures.TEXT_INCHES, 2.4)
+        figure = figures.canvas(figures.TEXT_INCHES, 2.4)
+        axes = figure.subplots()
         groups = [*networks(found), AVERAGE]
         rows = [row for row in speedup_records(found) if row["pattern"] == str(HEADLINE[1])]
         width = 0.8 / len(COMPARED)
@@ -55,7 +55,8 @@ def speedup_figure(found: Reproduction) -> Figure:
         axes.set_xlim(-0.6, len(groups) - 0.5)
         axes.set_ylabel("speedup over dense training")
         axes.set_title(
-            f"A training step at {HEADLINE[1]}, batch {found.batch}, on {found.hardware}", loc="left"
+            f"A training step at {HEADLINE[1]}, batch {found.batch}, on {found.hardware}",
+            loc="left",
         )
         axes.grid(axis="y")
         figure.legend(loc="outside lower center", ncols=len(COMPARED))
@@ -65,7 +66,8 @@ def speedup_figure(found: Reproduction) -> Figure:
 def ablation_figure(found: Reproduction) -> Figure:
     """Bars: the average speedup as each optimisation is left out."""
     with figures.styled():
-        figure, axes = _canvas(figures.COLUMN_INCHES, 2.0)
+        figure = figures.canvas(figures.COLUMN_INCHES, 2.0)
+        axes = figure.subplots()
         rows = ablation_records(found)
         names = [row["variant"] for row in rows]
         bars = axes.barh(
@@ -86,7 +88,8 @@ def ablation_figure(found: Reproduction) -> Figure:
 def sensitivity_figure(found: Reproduction, most: int = 12) -> Figure:
     """A tornado: the average speedup at a lower and a higher value of each assumed parameter."""
     with figures.styled():
-        figure, axes = _canvas(figures.COLUMN_INCHES, 2.8)
+        figure = figures.canvas(figures.COLUMN_INCHES, 2.8)
+        axes = figure.subplots()
         rows = sensitivity_records(found)[:most]
         base = headline(found)
         for place, row in enumerate(rows):
@@ -106,7 +109,9 @@ def sensitivity_figure(found: Reproduction, most: int = 12) -> Figure:
                     )
         axes.axvline(base, color="black", linewidth=0.6)
         axes.set_yticks(
-            range(len(rows)), [f"{row['parameter']} ({row['preset']})" for row in rows], fontsize=5.5
+            range(len(rows)),
+            [f"{row['parameter']} ({row['preset']})" for row in rows],
+            fontsize=5.5,
         )
         axes.invert_yaxis()
         axes.margins(x=0.25)
@@ -116,8 +121,9 @@ def sensitivity_figure(found: Reproduction, most: int = 12) -> Figure:
         return figure
 
 
-def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots()
+FIGURES = {
+    "speedups": speedup_figure,
+    "ablation": ablation_figure,
+    "sensitivity": sensitivity_figure,
+}
+"""Every figure by name."""

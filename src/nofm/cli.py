@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from nofm.kernels.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from nofm.dataflow.accelerator import Accelerator
+    from nofm.simulator.result import StepResult
     from nofm.workloads.trace import Trace
 
 app = typer.Typer(
@@ -111,14 +113,38 @@ def simulate(
     from nofm.simulator.report import export, tables
 
     if output is not None:
-        export.write(result, output)
+        command = "nofm " + shlex.join(sys.argv[1:])
+        export.write(result, output, ablation=_ablation(result, workload, batch), command=command)
     if json:
         _print_json(export.to_json(result))
         return
     console = _console()
-    tables.print_step(result, console, all_rows=all_rows)
+    console.print(tables.step_tables(result, width=console.width, all_rows=all_rows))
     if output is not None:
         console.print(f"Wrote {output}/report.html and the tables, figures and timeline beside it.")
+
+
+def _ablation(
+    result: StepResult, workload: str | None, batch: int | None
+) -> list[tuple[str, StepResult]]:
+    """The step with each dataflow optimisation left out; nothing for a product or a dense step."""
+    if workload is None or result.dense is None:
+        return []
+    from nofm.dataflow.methods import METHODS
+    from nofm.kernels.pattern import Pattern
+    from nofm.simulator.reproduce import ABLATION
+    from nofm.simulator.step import simulate_step
+    from nofm.workloads.resolve import resolve
+
+    trace, method = resolve(workload, batch), METHODS[result.method]
+    pattern = Pattern.parse(result.pattern)
+    return [
+        (
+            name,
+            simulate_step(trace, result.accelerator, method, pattern, options, dense=result.dense),
+        )
+        for name, options in ABLATION.items()
+    ]
 
 
 def _policy(dataflow: str | None, schedule: str) -> str:
@@ -166,33 +192,29 @@ def _print_peer(document: dict[str, Any], json: bool) -> None:
     if json:
         _print_json(document)
         return
-    from rich.table import Table
+    from nofm.simulator.report.tables import records_table
 
     shape = f"{document['array']['rows']} x {document['array']['columns']}"
-    table = Table(
-        title=f"{document['workload']}, {document['peer']}, {shape} {document['dataflow']}"
-    )
-    table.add_column("layer")
-    for heading in ("M", "K", "N", "pattern", "cycles", "mapping %", "utilisation %", "SAT cycles"):
-        table.add_column(heading, justify="right")
-    for row in document["layers"]:
-        sat = "" if row["sat_cycles"] is None else f"{row['sat_cycles']:,}"
-        table.add_row(
-            row["layer"],
-            *(f"{row[name]:,}" for name in "mkn"),
-            row["pattern"],
-            f"{row['cycles']:,}",
-            f"{100 * row['mapping_efficiency']:.1f}",
-            f"{100 * row['compute_utilization']:.1f}",
-            sat,
-        )
-    table.add_section()
-    total = document["total"]
-    table.add_row(
-        "total", "", "", "", "", f"{total['cycles']:,}", "", "", f"{total['sat_cycles']:,}"
-    )
+    percent = [
+        row | {name: 100 * row[name] for name in ("mapping_efficiency", "compute_utilization")}
+        for row in document["layers"]
+    ]
+    columns = {
+        "layer": "layer",
+        "m": "M",
+        "k": "K",
+        "n": "N",
+        "pattern": "N:M",
+        "cycles": "cycles",
+        "mapping_efficiency": "mapping\n%",
+        "compute_utilization": "util\n%",
+        "sat_cycles": "SAT\ncycles",
+    }
+    title = f"{document['workload']}, {document['peer']}, {shape}, {document['dataflow']}"
     console = _console()
-    console.print(table)
+    console.print(
+        records_table(title, [*percent, {"layer": "total", **document["total"]}], columns)
+    )
     for note in document["notes"]:
         console.print(f"- {note}", markup=False)
 
@@ -223,10 +245,17 @@ def trace(
     if json:
         _print_json(trace_file.to_document(found))
         return
-    from nofm.simulator.report.tables import print_trace
+    from nofm.simulator.report.tables import records_table
 
     console = _console()
-    print_trace(found, console)
+    rows = [
+        {"layer": layer.name, "kind": layer.kind, "work": layer.describe()}
+        for layer in found.layers
+    ]
+    title = f"{found.name}, batch {found.batch}: {len(rows)} layers"
+    console.print(records_table(title, rows, {"layer": "layer", "kind": "kind", "work": "work"}))
+    for note in found.notes:
+        console.print(f"- {note}", markup=False)
     if output is not None:
         console.print(f"Wrote {output}.", markup=False)
 
@@ -244,7 +273,7 @@ def _capture(model: str, inputs: Sequence[str] | None, batch: int | None) -> Tra
     if inputs:
         raise InputError("--input goes with package.module:factory; a network has its own shapes")
     if model in networks.NETWORKS:
-        return networks.capture(model, batch)
+        return networks.capture(model, batch or networks.NETWORKS[model].batch)
     from nofm.workloads.resolve import resolve
 
     return resolve(model, batch)
@@ -301,7 +330,7 @@ def networks(json: Json = False) -> None:
     from nofm.workloads.networks import NETWORKS
 
     rows = [
-        {"network": n.name, "dataset": n.dataset, "input": n.input_text, "source": n.source}
+        {"network": n.name, "sample": n.sample, "dataset": n.dataset, "source": n.source}
         for n in NETWORKS.values()
     ]
     _print_rows("Networks", rows, "networks", json)
@@ -343,14 +372,9 @@ def _print_rows(title: str, rows: list[dict[str, Any]], key: str, json: bool) ->
     if json:
         _print_json({"schema": f"nofm.{key}/1", key: rows})
         return
-    from rich.table import Table
+    from nofm.simulator.report.tables import records_table
 
-    table = Table(title=title)
-    for name in rows[0]:
-        table.add_column(name)
-    for row in rows:
-        table.add_row(*map(str, row.values()))
-    _console().print(table)
+    _console().print(records_table(title, rows, {name: name for name in rows[0]}))
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A workload timed as another simulator does, beside what SAT's timing gives for the same layers."""
+"""A workload timed as another simulator does, beside SAT's timing of the same layers."""
 
 from __future__ import annotations
 
