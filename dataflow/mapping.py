@@ -301,11 +301,14 @@ def _os_with(hw: Any, pr: Any, out: Any, first: int, at: int, v: int) -> int:
             break
         n = min(n - 1, max(fold, _round_up(-(-n // 2), fold)))
     # One fold at a time, the reduction cut to what fits: the sums stay in the array.
-    m, n = min(pr.m, hw.rows), min(pr.n, fold)
-    length = _most_length(hw, pr, m, n, max(1, pr.keep_m))
+    n = min(pr.n, fold)
+    m = min(pr.m, hw.rows, 8 * hw.output_bank_bytes // (n * hw.accumulator_bits))
+    if m < 1:
+        return at
+    length = _most_length(hw, pr, m, n, pr.keep_m)
     while length < 1 and m > 1:
         m = -(-m // 2)
-        length = _most_length(hw, pr, m, n, max(1, pr.keep_m))
+        length = _most_length(hw, pr, m, n, pr.keep_m)
     if length >= 1:
         length = _balanced(pr.length, length, pr.keep_m)
         at = _add(hw, pr, out, first, at, OS, v, m, length, n)

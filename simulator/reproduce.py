@@ -42,6 +42,7 @@ ABLATION: dict[str, Options] = {
 """The three dataflow optimisations, each left out, and each dataflow alone."""
 
 SENSITIVITY: dict[str, tuple[Any, ...]] = {
+    "batch": (128, 2048),
     "array.rows": (16, 64),
     "array.columns": (16, 64),
     "array.interleave": (4, 16),
@@ -60,7 +61,8 @@ SENSITIVITY: dict[str, tuple[Any, ...]] = {
     "dram.latency_ns": (50.0, 200.0),
     "dram.burst_bytes": (32, 128),
 }
-"""Assumed parameters of the accelerator, with values below and above the preset's."""
+"""Assumed parameters of the experiment and the accelerator, with values below and above those
+used. (Energies do not change a speedup.)"""
 
 
 @dataclass(frozen=True)
@@ -136,13 +138,17 @@ def reproduce(
     for name, values in SENSITIVITY.items():
         for value in values:
             progress(f"sensitivity to {name}", done, steps)
-            changed = accelerator.with_values(**{name: value})
+            changed, used = accelerator, traces
+            if name == "batch":
+                used = [trace.with_batch(value) for trace in traces]
+            else:
+                changed = accelerator.with_values(**{name: value})
             sensitivity.append(
                 {
                     "parameter": name,
-                    "preset": _value(accelerator, name),
+                    "preset": traces[0].batch if name == "batch" else _value(accelerator, name),
                     "value": value,
-                    "speedup": fmean(_headline(trace, changed) for trace in traces),
+                    "speedup": fmean(_headline(trace, changed) for trace in used),
                 }
             )
             done += 1

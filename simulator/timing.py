@@ -284,9 +284,11 @@ def _right_bytes(hw: Any, pr: Any, count: int, length: int, n: int) -> int:
 @helper
 def _out_bytes(hw: Any, pr: Any, count: int, m: int, n: int) -> int:
     bits, burst = hw.operand_bits, hw.dram_burst_bytes
-    if pr.out_tiled or n == pr.n:
+    # A product whose right operand is a feature map has the transpose of what lies in memory.
+    runs, length, whole = (n, m, pr.m) if pr.image_axis == 2 else (m, n, pr.n)
+    if pr.out_tiled or length == whole:
         return _run_bytes(count, m * n * bits, burst)
-    return _run_bytes(count * m, n * bits, burst)
+    return _run_bytes(count * runs, length * bits, burst)
 
 
 @helper

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from nofm.workloads.aten_ops import ADDED
-from nofm.workloads.step_log import Event, Operand
+from nofm.workloads.step_events import Event, Operand
 
 _VECTOR_PRODUCTS = frozenset({"mv", "addmv", "dot", "vdot"})  # their gradients use `mul` as well
 
@@ -118,7 +118,8 @@ def _assign(
             work.second = index
             return
     work = found[owners[-1]]
-    (work.products if event.work in ("product", "convolution") else work.moves).append(index)
+    multiplies = event.work in ("product", "convolution", "unsupported")
+    (work.products if multiplies else work.moves).append(index)
 
 
 def _role(forward: Event, gradient: Event) -> str | None:

@@ -52,7 +52,8 @@ def capture(
 
     from nofm.workloads.lowering import Lowered, lower
     from nofm.workloads.meta_model import on_meta
-    from nofm.workloads.step_log import StepLog, record
+    from nofm.workloads.step_events import StepLog
+    from nofm.workloads.step_log import record
 
     if not isinstance(model, torch.nn.Module):
         raise InputError(f"a model must be a torch.nn.Module, not {type(model).__name__}")

@@ -16,7 +16,6 @@ same is done once, whatever the batch.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,7 +31,9 @@ from nofm.workloads.layer import (
     VectorWork,
     WeightLayer,
 )
-from nofm.workloads.step_log import Event, Operand, StepLog
+from nofm.workloads.layer_names import LayerNames
+from nofm.workloads.layer_weights import Weights, weight_of
+from nofm.workloads.step_events import Event, Operand, StepLog
 
 Sizes = dict[str, int]
 
@@ -85,7 +86,7 @@ def lower(
     return Lowered(
         tuple(layers if inner else lowering.without_first_and_head(layers)),
         tuple(dict.fromkeys(lowering.notes)),
-        lowering.other_parameters(),
+        lowering.weights.unnamed(),
         lowering.scales,
     )
 
@@ -112,8 +113,8 @@ class _Lowering:
         self.notes = notes
         self.layers: list[Layer] = []
         self.scales = doubled is not None
-        self._used: set[str] = set()
-        self._covered: dict[str, dict[str, int]] = {}
+        self.names = LayerNames(log.modules, log.leaves)
+        self.weights = Weights(log.parameters)
         self._first: set[str] = set()  # weight layers right behind the inputs
         self._last: WeightLayer | None = None
 
@@ -134,12 +135,13 @@ class _Lowering:
     def _lower(self, index: int, event: Event, work: BackwardWork) -> None:
         if event.constant and not work:
             return
-        name = ""
         if event.work == "product":
-            name = self._product(index, event, work)
+            self._moves(self._product(index, event, work), event, work)
         elif event.work == "convolution":
-            name = self._convolution(index, event, work)
-        elif event.work in ("vector", "unsupported", "convolution_backward"):
+            self._moves(self._convolution(index, event, work), event, work)
+        elif event.work == "view":
+            self._moves(event.module, event, work)
+        else:
             if event.work != "vector":
                 self._refuse(event)
             elif event.kind is None:
@@ -147,36 +149,10 @@ class _Lowering:
                     f"operator {event.op} of {_module(event)} is in no table: it counts as "
                     "elementwise work"
                 )
-            self._vector(self._vector_name(event), event.kind or "elementwise", [index], work.moves)
-        if not name:  # a view, or lowered whole
-            name = event.module
-            moves = work.moves if event.work == "view" else []
-        else:
-            moves = work.moves
-        self._moves(name, event, moves, bias=work.bias)
+            name = self.names.vector(event.module, event.op)
+            self._vector(name, event.kind or "elementwise", [index], work.moves)
         for extra in work.products:
             self._extra(extra, event)
-
-    # Names
-
-    def _unique(self, wanted: str, module: str) -> str:
-        """`wanted`, or the first of `wanted`.1, .2, ... that is free and no other module's."""
-        candidate, count = wanted, 0
-        while candidate in self._used or (candidate in self.log.modules and candidate != module):
-            count += 1
-            candidate = f"{wanted}.{count}"
-        self._used.add(candidate)
-        return candidate
-
-    def _layer_name(self, event: Event, kind: str) -> str:
-        return self._unique(event.module or kind, event.module)
-
-    def _vector_name(self, event: Event) -> str:
-        module = event.module
-        if module in self.log.leaves and module and module not in self._used:
-            return self._unique(module, module)
-        op = re.sub(r"^_?native_|^_|_backward(_data)?$", "", event.op)
-        return self._unique(f"{module}.{op}" if module else op, module)
 
     # Batch
 
@@ -207,51 +183,31 @@ class _Lowering:
 
     def _product(self, index: int, event: Event, work: BackwardWork) -> str:
         of = factors(event)
-        weight = self._weight_of(event, of.first, of.second)
+        weight = weight_of(event, of.first, of.second)
         if of.first.complex or of.second.complex:
             self._refuse(event, "of complex numbers")
             return self._moved_only(index, event, work)
         copies = weight is not None and of.count > 1 and weight.strides[0] != 0
-        if (
-            weight is not None
-            and copies
-            and self._grows(index, lambda e: {"count": factors(e).count})
-        ):
-            name = self._layer_name(event, "matmul")
+        if copies and self._count_grows(index):
+            name = self.names.product(event.module, "matmul")
             self.notes.append(
                 f"layer {name!r}: its weight is copied for every sample, so it is a product of "
                 "activations and no pattern applies"
             )
             self._matmul(index, event, work, name)
         elif weight is None:
-            name = self._layer_name(event, "matmul")
+            name = self.names.product(event.module, "matmul")
             self._matmul(index, event, work, name)
         else:
-            name = self._layer_name(event, "linear")
+            name = self.names.product(event.module, "linear")
             self._linear(index, event, of, weight, work, name, grouped=copies)
         if of.added is not None and not self._is_bias(of):
             self._addend(index, name)
         return name
 
-    def _grows(self, index: int, sizes: Callable[[Event], Sizes]) -> bool:
+    def _count_grows(self, index: int) -> bool:
         later = self._later(index)
-        return later is not None and sizes(later) != sizes(self.log.events[index])
-
-    def _weight_of(self, event: Event, *operands: Operand) -> Operand | None:
-        """The operand that is the weight, if one is."""
-        fixed = [operand for operand in operands if not operand.origin.data]
-        if len(fixed) == 2:
-            # A learned query through a linear layer, say: the weight is the module's own.
-            trained = [operand for operand in fixed if operand.origin.parameters]
-            own = [
-                operand
-                for operand in trained
-                if operand.parameter and operand.parameter.rpartition(".")[0] == event.module
-            ]
-            if len(trained) == 1:
-                return trained[0]
-            return own[0] if len(own) == 1 else None
-        return fixed[0] if fixed else None
+        return later is not None and factors(later).count != factors(self.log.events[index]).count
 
     def _is_bias(self, of: Factors) -> bool:
         return of.added is not None and not of.added.origin.data and of.added.elements <= of.n
@@ -323,23 +279,22 @@ class _Lowering:
         self._add_weight_layer(layer, event, of.first if right else of.second)
 
     def _addend(self, index: int, name: str) -> None:
-        def elements(event: Event) -> tuple[int, int]:
-            of = factors(event)
-            product = of.count * of.m * of.n
-            return (of.added.elements if of.added else 0) + product, product
+        """What a product adds to its result, where that is no bias."""
 
         def counts(log: StepLog) -> Sizes:
-            reads, writes = elements(log.events[index])
-            return _moved(reads, writes, 0, 0)
+            of = factors(log.events[index])
+            product = of.count * of.m * of.n
+            return _moved((of.added.elements if of.added else 0) + product, product, 0, 0)
 
-        self._add_vector(self._unique(f"{name}.add", ""), "elementwise", counts)
+        self._add_vector(self.names.unique(f"{name}.add"), "elementwise", counts)
 
     def _convolution(self, index: int, event: Event, work: BackwardWork) -> str:
         data, weight = event.args[0], event.args[1]
         if weight.origin.data or data.complex:
-            self._refuse(event, "with a weight that is computed from the inputs")
+            why = "of complex numbers" if data.complex else "with a weight computed from the inputs"
+            self._refuse(event, why)
             return self._moved_only(index, event, work)
-        name = self._layer_name(event, "convolution")
+        name = self.names.product(event.module, "convolution")
 
         def sizes(event: Event) -> Sizes:
             shape = event.args[0].shape
@@ -374,45 +329,16 @@ class _Lowering:
         self, name: str, weight: Operand, gradients: tuple[int | None, int | None]
     ) -> dict[str, Any]:
         """What `WeightLayer` has, but for the bias."""
+        sources = sorted(weight.origin.parameters)
+        if len(sources) > 1:
+            self.notes.append(f"layer {name!r}: its weight is computed from {', '.join(sources)}")
         return {
-            "weight": self._weight_name(name, weight),
+            "weight": self.weights.name(weight),
             "input_gradient": gradients[0] is not None,
             "weight_gradient": gradients[1] is not None,
             # Tables and fixed filters are no parameters, and what a product gives is none either.
             "prunable": bool(weight.origin.parameters) and not weight.origin.deep,
         }
-
-    def _weight_name(self, layer: str, weight: Operand) -> str:
-        parameters = self.log.parameters
-        if weight.parameter:
-            whole = parameters[weight.parameter].elements
-            part = ""
-            if weight.elements != whole:
-                part = f"[{weight.offset}:{weight.offset + weight.elements}]"
-            self._covered.setdefault(weight.parameter, {})[part] = weight.elements
-            return weight.parameter + part
-        sources = sorted(weight.origin.parameters)
-        if not sources:
-            return ""
-        if len(sources) > 1:
-            self.notes.append(f"layer {layer!r}: its weight is computed from {', '.join(sources)}")
-        whole_ones = [
-            source for source in sources if parameters[source].elements == weight.elements
-        ]
-        if not whole_ones:
-            return ""
-        self._covered.setdefault(whole_ones[0], {})[""] = weight.elements
-        return whole_ones[0]
-
-    def other_parameters(self) -> int:
-        """Trainable parameters outside the weights of the layers."""
-        total = 0
-        for name, parameter in self.log.parameters.items():
-            if parameter.trainable:
-                parts = self._covered.get(name, {})
-                covered = parts.get("", sum(parts.values()))
-                total += max(0, parameter.elements - covered)
-        return total
 
     def _add_weight_layer(self, layer: WeightLayer, event: Event, data: Operand) -> None:
         self._add(layer)
@@ -449,7 +375,7 @@ class _Lowering:
 
     def _moved_only(self, index: int, event: Event, work: BackwardWork) -> str:
         """A product that was refused but allowed: what it moves."""
-        name = self._vector_name(event)
+        name = self.names.vector(event.module, event.op)
         gradients = sorted({index for index in (work.first, work.second) if index is not None})
         self._vector(name, "elementwise", [index], gradients)
         return name
@@ -459,8 +385,9 @@ class _Lowering:
         event = replace(self.log.events[index], module=forward.module)
         if event.work != "product":
             self._refuse(event, "in its backward pass")
+            self._vector(self.names.vector(event.module, event.op), "elementwise", [], [index])
             return
-        name = self._unique(f"{forward.module or 'matmul'}.backward", "")
+        name = self.names.unique(f"{forward.module or 'matmul'}.backward")
         self.notes.append(
             f"layer {name!r}: a product of the backward pass that gives no operand's gradient; it "
             "counts as forward work"
@@ -482,10 +409,10 @@ class _Lowering:
 
         self._add_vector(name, kind, counts)
 
-    def _moves(self, name: str, event: Event, moves: list[int], bias: int | None) -> None:
+    def _moves(self, name: str, event: Event, work: BackwardWork) -> None:
         """Gradient work beside a product, or of a view: one layer for each operator."""
         by_op: dict[str, list[int]] = {}
-        for index in moves:
+        for index in work.moves:
             gradient = self.log.events[index]
             if gradient.work != "view":
                 by_op.setdefault(gradient.op, []).append(index)
@@ -493,14 +420,14 @@ class _Lowering:
             part = "bias" if op == "sum" and event.work == "product" else op.strip("_")
             kind = self.log.events[indices[0]].kind or "elementwise"
             wanted = f"{name}.{part}" if name else part
-            self._vector(self._unique(wanted, ""), kind, [], indices)
-        if bias is not None:
+            self._vector(self.names.unique(wanted), kind, [], indices)
+        if (bias := work.bias) is not None:
 
             def counts(log: StepLog) -> Sizes:
                 gradient = log.events[bias].args[0]
                 return _moved(0, 0, gradient.elements, gradient.shape[1])
 
-            self._add_vector(self._unique(f"{name}.bias", ""), "reduction", counts)
+            self._add_vector(self.names.unique(f"{name}.bias"), "reduction", counts)
 
     def _add_vector(self, name: str, kind: VectorKind, counts: Callable[[StepLog], Sizes]) -> None:
         now = counts(self.log)

@@ -196,7 +196,7 @@ def _members(
     """`value` as an object that has the required keys and none but the optional ones besides."""
     if not isinstance(value, dict):
         raise InputError(f"{where} must be an object, not {_shown(value)}")
-    known = [*required, *optional]
+    known = dict.fromkeys([*required, *optional])
     for key in value:
         if key not in known:
             raise unknown(f"key in {where}", _clip(key), known)

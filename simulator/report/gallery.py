@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CAPTIONS: dict[str, str] = {
-    "speedup": "Speedup of each layer over dense training",
-    "roofline": "Roofline: what bounds each product",
-    "cycles": "Where the cycles go",
-    "ablation": "What each dataflow optimisation is worth",
+    "speedup": "Products of the sparse stages, layer by layer, over the same products trained dense. "
+    "Layers at 1 stay dense.",
+    "roofline": "What bounds each product: the array (flat) or DRAM (slope). Areas are cycles; "
+    "half markers make one where FF and BP meet.",
+    "cycles": "Cycles of each stage by what the engines do in them. Compute includes USPEs that a "
+    "ragged tile leaves idle.",
+    "ablation": "Speedup of the whole step with one dataflow optimisation taken away at a time.",
 }
-"""Every figure by name."""
+"""Every figure by name, and how to read it."""
 
 
 def step_figures(

@@ -107,8 +107,8 @@ def _cards(result: StepResult) -> str:
     ]
     lines = [_card(*card) for card in cards]
     if dense:
-        products = f"products alone: {total['product_speedup']:.2f}×"
-        lines.insert(0, _card("speedup over dense", f"{total['speedup']:.2f}×", products, "main"))
+        products = f"over dense; products alone: {total['product_speedup']:.2f}×"
+        lines.insert(0, _card("speedup", f"{total['speedup']:.2f}×", products, "main"))
     return "\n".join(lines)
 
 
@@ -191,7 +191,7 @@ def _stage_table(result: StepResult) -> str:
         ("share\n%", _numbers(share, _PERCENT)),
         (
             "utilisation\n%",
-            _numbers([*stages["utilization"].tolist(), total["utilization"]], _PERCENT),
+            _numbers([*stages["utilization"].tolist(), total["utilization"]], _PERCENT, none="–"),
         ),
         shares("stalled\n%", "stall_cycles"),
         scaled("DRAM\n{}", "dram_bytes", BYTES),

@@ -41,8 +41,9 @@ def speedup_figure(found: Reproduction) -> Figure:
                 label=METHODS[method].title,
             )
             axes.bar_label(bars, fmt="%.2f", fontsize=5.5, padding=1)
-        axes.axhline(1, color="black", linewidth=0.6)
-        axes.axhline(PAPER_SPEEDUP, color="black", linewidth=0.8, linestyle=(0, (4, 2)))
+        axes.axhline(1, color="black", linewidth=0.6, zorder=0.9)
+        axes.axhline(PAPER_SPEEDUP, color="black", linewidth=0.8, linestyle=(0, (4, 2)), zorder=0.9)
+        axes.set_ylim(top=1.06 * max(row[group] for row in rows for group in groups))
         axes.text(
             len(groups) - 0.45,
             PAPER_SPEEDUP,
@@ -77,7 +78,7 @@ def ablation_figure(found: Reproduction) -> Figure:
         )
         axes.bar_label(bars, fmt="%.2f", fontsize=6, padding=2)
         axes.invert_yaxis()
-        axes.axvline(1, color="black", linewidth=0.6)
+        axes.axvline(1, color="black", linewidth=0.6, zorder=0.9)
         axes.margins(x=0.12)
         axes.set_xlabel("average speedup over dense training\nwith all optimisations")
         axes.set_title(f"BDWP {HEADLINE[1]}: what each optimisation is worth", loc="right")
@@ -85,18 +86,32 @@ def ablation_figure(found: Reproduction) -> Figure:
         return figure
 
 
-def sensitivity_figure(found: Reproduction, most: int = 12) -> Figure:
-    """A tornado: the average speedup at a lower and a higher value of each assumed parameter."""
+VISIBLE = 0.001
+"""A change of the speedup that the tornado shows."""
+
+
+def sensitivity_figure(found: Reproduction) -> Figure:
+    """A tornado: the average speedup at a lower and a higher value of each assumed parameter.
+
+    Parameters that change it by less than `VISIBLE` are left to the table.
+    """
     with figures.styled():
         figure = figures.canvas(figures.COLUMN_INCHES, 2.8)
         axes = figure.subplots()
-        rows = sensitivity_records(found)[:most]
+        rows = [row for row in sensitivity_records(found) if row["swing"] >= VISIBLE]
         base = headline(found)
         for place, row in enumerate(rows):
             for side, colour in (("low", "#E69F00"), ("high", "#0072B2")):
                 value = row[f"{side} speedup"]
-                axes.barh(place, value - base, left=base, color=colour, height=0.7)
-                if abs(value - base) >= 0.0005:
+                axes.barh(
+                    place,
+                    value - base,
+                    left=base,
+                    color=colour,
+                    height=0.7,
+                    label=f"{side}er value" if place == 0 else None,
+                )
+                if abs(value - base) >= VISIBLE:
                     right = value > base
                     axes.annotate(
                         row[side] if len(row[side]) < 12 else "all but copies",
@@ -115,8 +130,9 @@ def sensitivity_figure(found: Reproduction, most: int = 12) -> Figure:
         )
         axes.invert_yaxis()
         axes.margins(x=0.25)
-        axes.set_xlabel(f"average speedup of BDWP {HEADLINE[1]} ({base:.2f} with the preset)")
+        axes.set_xlabel(f"average speedup of BDWP {HEADLINE[1]}\n({base:.2f} as assumed)")
         axes.set_title("Sensitivity to what is assumed", loc="right")
+        figure.legend(loc="outside lower center", ncols=2)
         axes.grid(axis="x")
         return figure
 

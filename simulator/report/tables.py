@@ -1,4 +1,4 @@
-"""Tables of a simulated step for a terminal."""
+"""Tables of a simulated step, of a trace, or of any records, for a terminal."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.box import Box
 from rich.cells import cell_len
-from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from nofm.dataflow.methods import METHODS
+from nofm.dataflow.products import products
+from nofm.kernels.pattern import DENSE
 from nofm.simulator.report import summary
 from nofm.simulator.report.units import (
     BYTES,
@@ -25,9 +27,20 @@ from nofm.simulator.report.units import (
     shorten,
 )
 from nofm.simulator.result import STALLS, TENSORS, StepResult
+from nofm.workloads.layer import (
+    Convolution,
+    Layer,
+    Linear,
+    MatMul,
+    VectorWork,
+    WeightLayer,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Console
+
+    from nofm.workloads.trace import Trace
 
 COSTLIEST = 20
 """Kinds of jobs that are shown unless every job is asked for."""
@@ -42,21 +55,74 @@ Column = tuple[str, str, list[str]]
 """Header, "left" or "right", and cells."""
 
 
-def step_tables(result: StepResult, *, width: int = 120, all_rows: bool = False) -> RenderableType:
-    """The tables of a step: its jobs, its stages, its total.
+def print_step(result: StepResult, console: Console, *, all_rows: bool = False) -> None:
+    """Print a step: its jobs, its stages, its total, and what was assumed.
 
     Args:
         result: the step.
-        width: columns of the terminal; narrow ones get the more important figures only.
+        console: where to; a narrow one gets the more important figures only.
         all_rows: show every job in order, not the costliest kinds.
     """
-    return Group(
-        job_table(result, width=width, all_rows=all_rows),
-        "",
-        stage_table(result, width=width),
-        "",
-        total_lines(result),
-    )
+    console.print(job_table(result, width=console.width, all_rows=all_rows))
+    console.print()
+    console.print(stage_table(result, width=console.width))
+    console.print()
+    console.print(total_lines(result))
+    _print_notes(result.notes, console)
+
+
+def print_trace(trace: Trace, console: Console) -> None:
+    """Print a trace's layers: what each computes, its weights and its forward products."""
+    records = []
+    for layer in trace.layers:
+        weights = layer.weight_elements if isinstance(layer, WeightLayer) else None
+        macs = sum(product.macs for product in products(layer, "ff", METHODS["dense"], DENSE))
+        records.append(
+            {
+                "layer": shorten(plain(layer.name), 40),
+                "kind": layer.work if isinstance(layer, VectorWork) else layer.kind,
+                "shape": _shape(layer),
+                "weights": weights,
+                "mmacs": macs / 1e6 if macs else None,
+            }
+        )
+    title = f"{trace.name}, batch {trace.batch}: {len(trace.layers)} layers"
+    columns = {
+        "layer": "layer",
+        "kind": "kind",
+        "shape": "shape of one sample",
+        "weights": "weights",
+        "mmacs": "forward\nMMACs, batch",
+    }
+    console.print(records_table(title, records, columns))
+    weights = sum(layer.weight_elements for layer in trace.weight_layers) + trace.parameters
+    console.print(f"{weights:,} trainable parameters", markup=False, highlight=False)
+    if trace.source:
+        console.print(plain(trace.source), markup=False, highlight=False)
+    _print_notes(trace.notes, console)
+
+
+def _shape(layer: Layer) -> str:
+    def times(sizes: Iterable[int]) -> str:
+        return "x".join(map(str, sizes))
+
+    if isinstance(layer, Convolution):
+        text = f"{layer.in_channels}x{times(layer.size)} -> "
+        text += f"{layer.out_channels}x{times(layer.output_size)}, {times(layer.kernel)}"
+        text += f" / {layer.stride[0]}" if max(layer.stride) > 1 else ""
+        return text + (f", {layer.groups} groups" if layer.groups > 1 else "")
+    if isinstance(layer, Linear):
+        return f"{layer.rows} x {layer.in_features} -> {layer.out_features}"
+    if isinstance(layer, MatMul):
+        return f"{layer.count} of {layer.m}x{layer.k} by {layer.k}x{layer.n}"
+    if isinstance(layer, VectorWork):
+        return f"{layer.forward_reads:,} -> {layer.forward_writes:,} elements"
+    return ""
+
+
+def _print_notes(notes: Iterable[str], console: Console) -> None:
+    for note in notes:
+        console.print(f"- {plain(note)}", markup=False, highlight=False)
 
 
 def job_table(result: StepResult, *, width: int = 120, all_rows: bool = False) -> Table:

@@ -122,9 +122,7 @@ def _arguments(row: dict[str, Any]) -> dict[str, Any]:
 
 def _times(start_cycle: int, end_cycle: int, clock_hz: int) -> dict[str, float]:
     """Start and duration in µs. Both ends are rounded, so that neighbours meet without a gap."""
-    start, end = (
-        (cycle * 10**9 + clock_hz // 2) // clock_hz for cycle in (start_cycle, end_cycle)
-    )
+    start, end = ((cycle * 10**9 + clock_hz // 2) // clock_hz for cycle in (start_cycle, end_cycle))
     return {"ts": start / 1000, "dur": (end - start) / 1000}
 
 

@@ -19,9 +19,8 @@ from nofm.dataflow import mapping
 from nofm.dataflow.accelerator import Accelerator, hardware_record, load
 from nofm.dataflow.mapping import MAPPING, MOST, OS, WS, candidates
 from nofm.dataflow.methods import METHODS
-from nofm.dataflow.products import ALONG_M, ALONG_N, ALONG_REDUCTION, PRODUCT, Product
+from nofm.dataflow.products import ALONG_M, ALONG_N, ALONG_REDUCTION, PRODUCT, Product, products
 from nofm.dataflow.products import product_records as records_of
-from nofm.dataflow.products import products
 from nofm.kernels.errors import InputError
 from nofm.kernels.pattern import Pattern
 from nofm.workloads.layer import Convolution, Layer, Linear, MatMul
@@ -220,11 +219,6 @@ def test_candidates(accelerator: Accelerator, product: Product) -> None:
     have = {one["dataflow"] for one in found}
     for dataflow, fits in machine.minimal().items():
         assert not fits or dataflow in have
-    if not found:
-        smallest = min(product.pattern.m, product.length)
-        assert not machine.fits(1, 1, smallest, min(product.n, hw["columns"])) or not (
-            machine.minimal()[WS] or machine.minimal()[OS]
-        )
 
 
 @settings(max_examples=100)

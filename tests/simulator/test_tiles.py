@@ -7,18 +7,24 @@ what is in the buffers, and lists every contiguous run that DRAM moves.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
-from nofm.dataflow.accelerator import HARDWARE, hardware_record, load
-from nofm.dataflow.mapping import MAPPING
-from nofm.dataflow.products import Image, Product, product_records
+from nofm.dataflow.accelerator import HARDWARE
+from nofm.dataflow.mapping import MAPPING, candidates
+from nofm.dataflow.methods import METHODS
+from nofm.dataflow.products import ALONG_N, Image, Product, product_records, products
+from nofm.dataflow.schedule import MAX_CYCLES
+from nofm.kernels.errors import InputError
 from nofm.kernels.pattern import DENSE, Pattern
+from nofm.simulator import timing
 from nofm.simulator.timing import COST, PARTS, array_cycles, evaluate
+from nofm.workloads.layer import Convolution, Layer, Linear, MatMul
 
 WS, OS = 0, 1
 CASES = 400
@@ -130,6 +136,11 @@ class Naive:
 
     case: Case
 
+    def __post_init__(self) -> None:
+        # Tiles come in few sizes.
+        for name in ("job", "left_bytes", "right_bytes", "out_bytes"):
+            setattr(self, name, cache(getattr(self, name)))
+
     def tiles(self) -> Iterator[tuple[tuple[int, ...], tuple[int, ...], bool, bool]]:
         """(index, size) of each tile by (count, m, n, reduction) in order, and whether it is the
         first and the last of its reduction."""
@@ -173,7 +184,6 @@ class Naive:
             rows += min((out_rows - 1) * image.stride + image.extent, image.in_height)
         return rows * image.in_width
 
-    @cache
     def left_bytes(self, count: int, m: int, length: int) -> int:
         product, bits = self.case.product, self.case.machine["operand_bits"]
         if product.image.axis == 1:
@@ -188,7 +198,6 @@ class Naive:
             [elements * depth * bits] if whole else [depth * bits] * elements
         )
 
-    @cache
     def right_bytes(self, count: int, length: int, n: int) -> int:
         product = self.case.product
         bits = self.case.machine["operand_bits"] + product.pattern.index_bits
@@ -201,17 +210,19 @@ class Naive:
             runs = [n * bits] * (product.taps * kept)
         return count * self.bus_bytes(runs)
 
-    @cache
     def out_bytes(self, count: int, m: int, n: int) -> int:
         product, bits = self.case.product, self.case.machine["operand_bits"]
-        whole = product.out_tiled or n == product.n
-        return count * self.bus_bytes([m * n * bits] if whole else [n * bits] * m)
+        runs, length, whole = m, n, product.n
+        if product.image.axis == 2:  # positions are columns: the output lies transposed
+            runs, length, whole = n, m, product.m
+        if product.out_tiled or length == whole:
+            return count * self.bus_bytes([m * n * bits])
+        return count * self.bus_bytes([length * bits] * runs)
 
     def dram_cycles(self, moved: int) -> int:
         machine = self.case.machine
         return -(-moved * machine["dram_cycles_numerator"] // machine["dram_cycles_denominator"])
 
-    @cache
     def job(self, size: tuple[int, ...], last: bool) -> tuple[int, ...]:
         """The array's cycles for one tile: the total, then the parts."""
         product, mapping = self.case.product, self.case.mapping
@@ -262,7 +273,7 @@ class Naive:
         cost = dict.fromkeys(COST.names, 0)
         held: dict[str, Any] = {"left": None, "right": None}
 
-        def load(at: tuple[int, ...], size: tuple[int, ...]) -> int:
+        def missing(at: tuple[int, ...], size: tuple[int, ...]) -> int:
             """Bytes that a tile needs and does not find in the buffers."""
             c, m, n, k = at
             moved = 0
@@ -279,7 +290,7 @@ class Naive:
                     moved += loaded
             return moved
 
-        cost["dram_read"] = latency + self.dram_cycles(load(*tiles[0][:2]))
+        cost["dram_read"] = latency + self.dram_cycles(missing(*tiles[0][:2]))
         finished = 0  # bytes of the output tile that waits to be stored
         bits = [0, 0, 0]
         for i, (_, size, first, last) in enumerate(tiles):
@@ -289,7 +300,7 @@ class Naive:
             bits = [a + b for a, b in zip(bits, self.buffer_bits(size, first, last), strict=True)]
             store = finished if first else 0
             cost["out_bytes"] += store
-            moved = store + (load(*tiles[i + 1][:2]) if i + 1 < len(tiles) else 0)
+            moved = store + (missing(*tiles[i + 1][:2]) if i + 1 < len(tiles) else 0)
             transfer = latency + self.dram_cycles(moved) if moved else 0
             if transfer > job[0]:
                 late = min(transfer - job[0], self.dram_cycles(store))
@@ -312,3 +323,219 @@ def test_equals_the_loop_over_tiles(seed: int) -> None:
     for _ in range(CASES):
         case = random_case(random)
         assert case.cost() == Naive(case).cost(), case
+
+
+def network() -> list[Layer]:
+    """A few layers of every kind."""
+    layers: list[Layer] = [
+        Linear(name="fc", batch=64, rows=3, in_features=200, out_features=1000),
+        MatMul(name="scores", batch=8, count=12, m=197, k=64, n=197),
+    ]
+    for ci, co, size, kernel, stride, groups in (
+        (3, 64, 224, 7, 2, 1),
+        (64, 64, 56, 3, 1, 1),
+        (256, 512, 28, 1, 2, 1),
+        (512, 512, 7, 3, 1, 1),
+        (144, 144, 28, 3, 2, 144),
+    ):
+        layers.append(
+            Convolution(
+                name="conv",
+                batch=32,
+                in_channels=ci,
+                out_channels=co,
+                size=(size, size),
+                kernel=(kernel, kernel),
+                stride=(stride, stride),
+                padding=((kernel // 2,) * 2,) * 2,
+                dilation=(1, 1),
+                groups=groups,
+            )
+        )
+    return layers
+
+
+def network_products(method: str = "bdwp", pattern: Pattern = Pattern(2, 8)) -> list[Product]:
+    return [
+        product
+        for layer in network()
+        for stage in ("ff", "bp", "wu")
+        for product in products(layer, stage, METHODS[method], pattern)
+    ]
+
+
+@pytest.mark.parametrize("name", ["sat-32x32", "sat-4x4"])
+@pytest.mark.parametrize("method", ["dense", "bdwp", "sdgp", "fst"])
+def test_laws_of_every_candidate(name: str, method: str) -> None:
+    items = network_products(method)
+    hardware = np.atleast_1d(hardware_record(load(name)))
+    mappings, _ = candidates(hardware, product_records(items))
+    costs = evaluate(hardware, product_records(items), mappings)
+    hw = hardware[0]
+    assert len(mappings) > 2 * len(items)
+    for mapping, cost in zip(mappings, costs, strict=True):
+        item = items[mapping["product"]]
+        parts = sum(int(cost[part]) for part in (*PARTS, "dram_read", "dram_write"))
+        assert cost["cycles"] == parts
+        assert all(cost[field] >= 0 for field in COST.names)
+        # The roofline: no faster than the array's multiply-accumulates, nor than its DRAM.
+        assert cost["cycles"] * hw["rows"] * hw["columns"] >= item.effective_macs
+        assert cost["issue"] * hw["rows"] * hw["columns"] >= item.effective_macs
+        moved = int(cost["left_bytes"] + cost["right_bytes"] + cost["out_bytes"])
+        pace = Fraction(int(hw["dram_cycles_numerator"]), int(hw["dram_cycles_denominator"]))
+        assert cost["cycles"] >= moved * pace
+        # Every operand moves at least once, and the output once.
+        bits = int(hw["operand_bits"])
+        assert cost["out_bytes"] >= item.count * item.m * item.n * bits // 8
+        kept = item.count * item.taps * item.pattern.kept(item.length) * item.n
+        if item.image.axis != ALONG_N:
+            assert cost["right_bytes"] >= kept * (bits + item.pattern.index_bits) // 8
+        assert cost["buffer_bytes"] > moved
+
+
+def changed(case: Case, **values: int) -> dict[str, int]:
+    return replace(case, machine={**case.machine, **values}).cost()
+
+
+def test_monotone() -> None:
+    """More bandwidth, less latency, smaller bursts, a wider port: never slower, never more bytes."""
+    random = np.random.default_rng(11)
+    sides = ("left_bytes", "right_bytes", "out_bytes")
+    for _ in range(300):
+        case = random_case(random)
+        before = case.cost()
+        machine = case.machine
+        for values in (
+            {"dram_cycles_denominator": machine["dram_cycles_denominator"] + 3},
+            {"dram_cycles_numerator": max(1, machine["dram_cycles_numerator"] - 3)},
+            {"dram_latency_cycles": machine["dram_latency_cycles"] // 2},
+            {"group_port_elements": machine["group_port_elements"] + 1},
+            {"multiplier_cycles": max(1, machine["multiplier_cycles"] - 1)},
+            {"accumulator_cycles": max(1, machine["accumulator_cycles"] - 1)},
+        ):
+            after = changed(case, **values)
+            assert after["cycles"] <= before["cycles"]
+            assert [after[side] for side in sides] == [before[side] for side in sides]
+            assert after["buffer_bytes"] == before["buffer_bytes"]
+        after = changed(case, dram_burst_bytes=2 * machine["dram_burst_bytes"])
+        assert all(after[side] >= before[side] for side in sides)
+        assert after["cycles"] >= before["cycles"]
+        larger = replace(case.product, m=case.product.m + 7, n=case.product.n + 5)
+        if case.mapping["tile_count"] == 1:
+            after = replace(case, product=larger).cost()
+            assert all(after[side] >= before[side] for side in sides)
+            assert after["cycles"] >= before["cycles"]
+
+
+def test_a_sparser_pattern_moves_fewer_weights() -> None:
+    random = np.random.default_rng(12)
+    for _ in range(200):
+        case = random_case(random)
+        bytes_of, cycles_of = [], []
+        for n in (1, 2, 4, 8):
+            pattern = Pattern(n, 8)
+            length = min(case.product.length, 8 * -(-case.mapping["tile_length"] // 8))
+            mapping = {**case.mapping, "tile_length": length}
+            if mapping["dataflow"] == OS and length < case.product.length:
+                mapping["tile_m"] = 1
+                mapping["tile_n"] = min(mapping["tile_n"], case.machine["columns"])
+            cost = replace(
+                case, product=replace(case.product, pattern=pattern), mapping=mapping
+            ).cost()
+            # N = M needs no index: only that far are the counts comparable.
+            bytes_of.append(cost["right_bytes"] if n < 8 else bytes_of[-1])
+            cycles_of.append(cost["issue"])
+        assert bytes_of == sorted(bytes_of)
+        assert cycles_of == sorted(cycles_of)
+
+
+def test_a_transposed_product_moves_the_same_output() -> None:
+    """With the sparse gradient on the right, the output's tile is the transpose, no more."""
+    random = np.random.default_rng(13)
+    for _ in range(200):
+        case = random_case(random)
+        product = replace(case.product, image=Image(), pattern=DENSE, taps=1)
+        flipped = replace(product, m=product.n, n=product.m, image=Image(axis=ALONG_N))
+        mapping = {**case.mapping, "dataflow": WS}
+        turned = {**mapping, "tile_m": mapping["tile_n"], "tile_n": mapping["tile_m"]}
+        turned["m_outer"] = 1 - mapping["m_outer"]
+        one, other = (
+            replace(case, product=product, mapping=mapping).cost(),
+            replace(case, product=flipped, mapping=turned).cost(),
+        )
+        assert one["out_bytes"] == other["out_bytes"]
+        assert one["steps"] == other["steps"]
+
+
+ABSURD = {
+    "array.rows": [1, 32, 4096],
+    "array.columns": [1, 32, 4096],
+    "array.interleave": [1, 8, 64],
+    "array.adder_cycles": [1, 4, 64],
+    "array.group_port_elements": [1, 8],
+    "buffers.activation_kib": [1, 64, 1 << 20],
+    "buffers.weight_kib": [1, 64, 1 << 20],
+    "buffers.output_kib": [1, 64, 1 << 20],
+    "dram.burst_bytes": [1, 64, 1 << 16],
+    "dram.bandwidth_gbps": [25.6, 0.3171, 1e-5, 6000.0],
+    "formats.operand": ["int8", "fp16", "fp32"],
+}
+
+
+def absurd_layer(random: np.random.Generator) -> Layer:
+    """Sizes up to the largest that a tensor may have."""
+
+    def draw(most: int) -> int:
+        return 2 ** int(random.integers(0, most + 1))
+
+    if random.integers(2):
+        return MatMul(name="s", count=draw(46), m=draw(46), k=draw(46), n=draw(46))
+    size = (draw(20), draw(20))
+    return Convolution(
+        name="c",
+        batch=draw(20),
+        in_channels=draw(14),
+        out_channels=draw(14),
+        size=size,
+        kernel=(min(size), min(size)) if random.integers(2) else (1, 1),
+        stride=(draw(1), draw(1)),
+        padding=((1, 1), (1, 1)),
+        dilation=(1, 1),
+    )
+
+
+def test_nothing_overflows() -> None:
+    """Compiled and interpreted agree: the one would wrap around, the other would warn."""
+    random = np.random.default_rng(14)
+    endless = counted = 0
+    while counted < 400 or endless < 40:
+        machine = load("sat-32x32").with_values(
+            **{entry: values[random.integers(len(values))] for entry, values in ABSURD.items()}
+        )
+        pattern = (Pattern(1, 256), Pattern(2, 8), Pattern(4, 256))[random.integers(3)]
+        method = METHODS[("dense", "bdwp", "sdgp", "fst")[random.integers(4)]]
+        stage = ("ff", "bp", "wu")[random.integers(3)]
+        try:
+            items = product_records(list(products(absurd_layer(random), stage, method, pattern)))
+        except InputError:
+            continue  # a tensor of more than 2^46 elements, or more than 2^60 MACs
+        hardware = np.atleast_1d(hardware_record(machine))
+        mappings, _ = candidates(hardware, items)
+        both = []
+        for how in (timing._evaluate_all.compiled, timing._evaluate_all.interpreted):
+            both.append(np.zeros(len(mappings), COST))
+            how(hardware, items, mappings, both[-1])
+        assert both[0].tolist() == both[1].tolist()
+        for cost in both[0]:
+            if cost["cycles"] == MAX_CYCLES:
+                endless += 1
+                assert sum(cost.tolist()) == MAX_CYCLES
+            else:
+                counted += 1
+                assert 0 < cost["cycles"] < MAX_CYCLES
+                assert min(cost.tolist()) >= 0
+
+
+def test_only_records_are_taken() -> None:
+    with pytest.raises(TypeError, match="expected a one-dimensional array"):
+        evaluate(np.zeros(1, HARDWARE), np.zeros(1, MAPPING), np.zeros(1, MAPPING))
