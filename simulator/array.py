@@ -14,7 +14,7 @@ import numpy as np
 
 from nofm.dataflow.accelerator import DATAFLOWS, Accelerator, DataflowName, hardware_record
 from nofm.kernels.compressed import Compressed
-from nofm.kernels.errors import InputError, positive, unknown
+from nofm.kernels.errors import InputError, positive
 from nofm.kernels.pattern import Pattern
 from nofm.kernels.reference import Halves, Singles, check_operands
 from nofm.simulator import stepping
@@ -153,8 +153,9 @@ def _check(
     activations: Halves,
     weights: Compressed,
 ) -> None:
-    if dataflow not in DATAFLOWS or not hw[f"has_{dataflow}"]:
-        raise unknown("dataflow", dataflow, [d for d in DATAFLOWS if hw[f"has_{d}"]])
+    has = [name for name in DATAFLOWS if hw[f"has_{name}"]]
+    if dataflow not in has:
+        raise InputError(f"the array has no dataflow {dataflow!r} (it has: {', '.join(has)})")
     positive("interleave", interleave, at_most=int(hw["interleave"]))
     if pattern.n > hw["weight_registers"]:
         raise InputError(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nofm.kernels.errors import unknown
-from nofm.simulator.report import figures, html, timeline
+from nofm.simulator.report import figures, html, summary, timeline
 from nofm.simulator.report.folder import write_folder
 from nofm.simulator.report.gallery import step_figures
 from nofm.simulator.result import ENERGIES, STALLS, TENSORS, StepResult
@@ -38,7 +38,7 @@ def to_json(result: StepResult) -> dict[str, Any]:
         "optimizations": dict(result.optimizations),
         "hardware": hardware,
         "total": dict(result.total),
-        "layers": [_job(row) for row in result.layers.to_dict("records")],
+        "layers": [_job(row) for row in summary.records(result.layers)],
         "notes": list(result.notes),
     }
 

@@ -146,9 +146,9 @@ def _table(columns: Iterable[tuple[str, list[str]]], *, sortable: bool, totals: 
     cycles = next(place for place, name in enumerate(names) if name.endswith("cycles"))
     lines = [f'<table data-cycles="{cycles}">', f"<thead><tr>{''.join(heads)}</tr></thead>"]
     lines.append("<tbody>")
-    for place, cells in enumerate(rows):
+    for place, row in enumerate(rows):
         total = ' class="total"' if place >= len(rows) - totals else ""
-        lines.append(f"<tr{total}>{''.join(cells)}</tr>")
+        lines.append(f"<tr{total}>{''.join(row)}</tr>")
     return "\n".join([*lines, "</tbody></table>"])
 
 
@@ -264,7 +264,7 @@ _PART_TITLES = {"array": "array computes", "engine": "other engine computes"} | 
 
 def _bars(rows: pd.DataFrame) -> list[str]:
     cells = []
-    for row in rows.to_dict("records"):
+    for row in summary.records(rows):
         pieces = []
         for part, cycles in _parts(row).items():
             share = 100 * cycles / row["cycles"]
@@ -277,7 +277,7 @@ def _bars(rows: pd.DataFrame) -> list[str]:
 
 
 def _legend(rows: pd.DataFrame) -> str:
-    used = {part for row in rows.to_dict("records") for part, n in _parts(row).items() if n}
+    used = {part for row in summary.records(rows) for part, n in _parts(row).items() if n}
     return "\n".join(
         f'<li><i style="background:{colour}"></i>{_text(_PART_TITLES[part])}</li>'
         for part, colour in _PART_COLOURS.items()

@@ -121,7 +121,7 @@ def _points(result: StepResult) -> list[_Point]:
     """What the figure shows, the costliest first."""
     layers = result.layers[summary.is_product(result.layers)]
     points: dict[tuple[Any, ...], _Point] = {}
-    for row in layers.to_dict("records"):
+    for row in summary.records(layers):
         intensity = row["macs"] / max(row["dram_bytes"], 1)
         rate = row["macs"] * result.accelerator.clock_hz / row["cycles"] / 1e9
         kind = (row["stage"], row["dataflow"], row["pattern"])

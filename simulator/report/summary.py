@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nofm.simulator.result import STAGES, STALLS, StepResult
 
@@ -44,6 +44,12 @@ def title(result: StepResult) -> str:
         f"{result.workload}, batch {result.batch}, {result.method}{sparse} "
         f"on {result.accelerator.name}"
     )
+
+
+def records(layers: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as dicts of plain Python values, by column."""
+    rows: Any = layers.to_dict("records")
+    return rows
 
 
 def is_product(layers: pd.DataFrame) -> pd.Series[bool]:

@@ -92,11 +92,13 @@ def print_trace(trace: Trace, console: Console) -> None:
         "kind": "kind",
         "shape": "shape of one sample",
         "weights": "weights",
-        "mmacs": "forward\nMMACs, batch",
+        "mmacs": "forward\nMMACs",
     }
     console.print(records_table(title, records, columns))
-    weights = sum(layer.weight_elements for layer in trace.weight_layers) + trace.parameters
-    console.print(f"{weights:,} trainable parameters", markup=False, highlight=False)
+    # Layers may share a weight.
+    weights = {layer.weight_name: layer.weight_elements for layer in trace.weight_layers}
+    trainable = sum(weights.values()) + trace.parameters
+    console.print(f"{trainable:,} trainable parameters", markup=False, highlight=False)
     if trace.source:
         console.print(plain(trace.source), markup=False, highlight=False)
     _print_notes(trace.notes, console)

@@ -56,7 +56,7 @@ def _process(result: StepResult, process: int) -> list[dict[str, Any]]:
         order = {"sort_index": number}
         events.append(_event("M", process, number, name="thread_sort_index", args=order))
 
-    rows = result.layers.to_dict("records")
+    rows = summary.records(result.layers)
     clock = result.accelerator.clock_hz
     events += _phases(rows, clock, process, threads["step"])
     end = 0
