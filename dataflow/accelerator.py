@@ -402,12 +402,7 @@ def hardware_record(accelerator: Accelerator) -> np.ndarray[Any, Any]:
             f"accelerator {accelerator.name!r}: DRAM must move from 2^-15 to 2^15 bytes a cycle, "
             f"not {float(bytes_per_cycle):.3g}"
         )
-    # Cycles a byte as a fraction small enough that bytes (below 2^46) times the numerator fit
-    # 63 bits; it is off by less than one part in 2^15.
-    if bytes_per_cycle < 1:
-        cycles_per_byte = 1 / bytes_per_cycle.limit_denominator(1 << 15)
-    else:
-        cycles_per_byte = (1 / bytes_per_cycle).limit_denominator(1 << 15)
+    cycles_per_byte = _small_inverse(bytes_per_cycle)
     values = dict(
         rows=array.rows,
         columns=array.columns,
@@ -435,7 +430,13 @@ def hardware_record(accelerator: Accelerator) -> np.ndarray[Any, Any]:
         sore_lanes=accelerator.sore.lanes,
         sore_latency_cycles=accelerator.sore.latency_cycles,
     )
-    record = np.zeros((), HARDWARE)
-    for name, value in values.items():
-        record[name] = value
-    return record
+    return np.array(tuple(values[name] for name in HARDWARE.names or ()), HARDWARE)
+
+
+@cache
+def _small_inverse(bytes_per_cycle: Fraction) -> Fraction:
+    """Cycles a byte as a fraction small enough that bytes (below 2^46) times the numerator fit
+    63 bits; it is off by less than one part in 2^15."""
+    if bytes_per_cycle < 1:
+        return 1 / bytes_per_cycle.limit_denominator(1 << 15)
+    return (1 / bytes_per_cycle).limit_denominator(1 << 15)

@@ -7,14 +7,15 @@ ahead, and a job of its own before each product that needs it when they are not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from nofm.dataflow.methods import METHODS, Method
+from nofm.dataflow.methods import Method
 from nofm.dataflow.products import Product, products
 from nofm.kernels.pattern import Pattern
-from nofm.workloads.layer import Layer, VectorWork, WeightLayer
+from nofm.workloads.layer import Convolution, Layer, Linear, VectorWork, WeightLayer
 from nofm.workloads.trace import Trace
 
 Engine = Literal["array", "vector", "wuve", "sore", "wuve+sore"]
@@ -36,8 +37,9 @@ class Job:
         engine: what runs it.
         products: what the array computes (engine "array").
         elements: what another engine's lanes take one by one.
+        forms: patterns of the compressed forms that the pruner makes of the elements; they pass
+            it once for each.
         read_bits, written_bits: what another engine moves, by tensor.
-        macs: dense multiply-accumulates.
     """
 
     layer: str
@@ -46,6 +48,7 @@ class Job:
     engine: Engine
     products: tuple[Product, ...] = ()
     elements: int = 0
+    forms: tuple[Pattern, ...] = ()
     read_bits: dict[str, int] = field(default_factory=dict)
     written_bits: dict[str, int] = field(default_factory=dict)
 
@@ -103,23 +106,23 @@ class _Step:
         self.trace, self.method = trace, method
         self.widths, self.pregeneration = widths, pregeneration
         self.pruned: set[tuple[str, str]] = set()
+        self.passed_back = {x.weight_name for x in trace.weight_layers if x.input_gradient}
 
     def forward(self, layer: Layer, pattern: Pattern, fused: Collection[str]) -> None:
         if isinstance(layer, VectorWork):
-            self.vector(layer, "ff", layer.forward_reads, layer.forward_writes, fused)
+            self.vector(layer, "ff", fused)
         else:
             self.product(layer, "ff", pattern)
 
     def backward(self, layer: Layer, pattern: Pattern, fused: Collection[str]) -> None:
         if isinstance(layer, VectorWork):
-            self.vector(layer, "bp", layer.backward_reads, layer.backward_writes, fused)
+            self.vector(layer, "bp", fused)
         else:
             self.product(layer, "bp", pattern)
             self.product(layer, "wu", pattern)
 
-    def vector(
-        self, layer: VectorWork, stage: str, reads: int, writes: int, fused: Collection[str]
-    ) -> None:
+    def vector(self, layer: VectorWork, stage: Literal["ff", "bp"], fused: Collection[str]) -> None:
+        reads, writes = layer.elements(stage)
         if layer.work in fused or reads + writes == 0:
             return
         tensor = "activation" if stage == "ff" else "gradient"
@@ -129,9 +132,9 @@ class _Step:
                 kind=layer.kind,
                 stage=stage,
                 engine="vector",
-                elements=layer.batch * max(reads, writes),
-                read_bits={tensor: layer.batch * reads * self.widths.operand},
-                written_bits={tensor: layer.batch * writes * self.widths.operand},
+                elements=max(reads, writes),
+                read_bits={tensor: reads * self.widths.operand},
+                written_bits={tensor: writes * self.widths.operand},
             )
         )
 
@@ -143,15 +146,15 @@ class _Step:
         operand = self.method.operand(stage)
         if sparse is not None and isinstance(layer, WeightLayer):
             if operand == "gradient":
-                self.prune(layer, "gradient", _gradient_elements(layer), sparse.pattern)
+                self.prune(layer, "gradient", _gradient_elements(layer), sparse)
             elif not self.pregeneration and (layer.weight_name, stage) not in self.pruned:
                 self.pruned.add((layer.weight_name, stage))
-                self.prune(layer, "weight", layer.weight_elements, sparse.pattern)
+                self.prune(layer, "weight", layer.weight_elements, sparse)
         self.jobs.append(
             Job(layer=layer.name, kind=layer.kind, stage=stage, engine="array", products=found)
         )
 
-    def prune(self, layer: Layer, tensor: str, elements: int, pattern: Pattern) -> None:
+    def prune(self, layer: Layer, tensor: str, elements: int, product: Product) -> None:
         read = {tensor: elements * self.widths.operand}
         if tensor == "weight" and self.method.stored_mask:
             read["optimizer"] = elements
@@ -162,30 +165,33 @@ class _Step:
                 stage="prune",
                 engine="sore",
                 elements=elements,
+                forms=(product.pattern,),
                 read_bits=read,
-                written_bits={tensor: _compressed_bits(elements, pattern, self.widths.operand)},
+                written_bits={tensor: _compressed_bits(elements, product, self.widths.operand)},
             )
         )
 
     def update(self, layer: WeightLayer, pattern: Pattern) -> None:
         elements = layer.weight_elements
-        forms = []
-        for stage in ("ff", "bp"):
-            of_stage = products(replace(layer, input_gradient=True), stage, self.method, pattern)
-            if self.method.operand(stage) == "weight":
-                forms += [p.pattern for p in of_stage[:1] if not p.pattern.dense]
+        # What the next step needs: the weight's form in FF, and in BP unless no layer has one.
+        stages = ("ff", "bp") if layer.weight_name in self.passed_back else ("ff",)
+        forms = [
+            product
+            for stage in stages
+            if self.method.operand(stage) == "weight"
+            for product in products(
+                replace(layer, input_gradient=True), stage, self.method, pattern
+            )[:1]
+            if not product.pattern.dense
+        ]
         ahead = self.pregeneration and bool(forms)
-        needed = 1 + layer.input_gradient  # FF, and BP unless this is a first layer
-        written = {"optimizer": 2 * elements * self.widths.master}
+        written = {"optimizer": 2 * elements * self.widths.master, "weight": 0}
         if ahead:
-            forms = forms[:needed]
             written["weight"] = sum(
                 _compressed_bits(elements, form, self.widths.operand) for form in forms
             )
-            if len(forms) < needed:
-                written["weight"] += elements * self.widths.operand
-        else:
-            written["weight"] = elements * self.widths.operand
+        if not ahead or len(forms) < len(stages):
+            written["weight"] += elements * self.widths.operand
         read = {
             "weight_gradient": elements * self.widths.operand,
             "optimizer": 2 * elements * self.widths.master,
@@ -199,6 +205,7 @@ class _Step:
                 stage="update",
                 engine="wuve+sore" if ahead else "wuve",
                 elements=elements,
+                forms=tuple(form.pattern for form in forms) if ahead else (),
                 read_bits=read,
                 written_bits=written,
             )
@@ -224,13 +231,15 @@ class _Step:
         )
 
 
-def _compressed_bits(elements: int, pattern: Pattern, operand_bits: int) -> int:
-    kept = -(-elements * pattern.n // pattern.m)
-    return kept * (operand_bits + pattern.index_bits)
+def _compressed_bits(elements: int, product: Product, operand_bits: int) -> int:
+    """Bits of a tensor in the compressed form that `product` reads."""
+    kept = elements // product.length * product.pattern.kept(product.length)
+    return kept * (operand_bits + product.pattern.index_bits)
 
 
 def _gradient_elements(layer: WeightLayer) -> int:
-    """Elements of the gradient of a layer's output: what the right operand of WU holds."""
-    product = products(replace(layer, weight_gradient=True), "wu", METHODS["dense"], Pattern(1, 1))
-    (only,) = product
-    return only.count * only.length * only.n
+    """Elements of the gradient of a layer's output."""
+    if isinstance(layer, Convolution):
+        return layer.batch * layer.out_channels * math.prod(layer.output_size)
+    assert isinstance(layer, Linear)
+    return layer.batch * layer.rows * layer.out_features

@@ -226,11 +226,11 @@ def _add(
 
 @helper
 def _even_interleave(hw: Any, n: int, m: int) -> int:
-    """Rows in a block so that blocks of `m` rows come out even, at least the adder's depth."""
+    """Rows in a block so that blocks of `m` rows come out even."""
     if n == 1:
         return 1
     blocks = -(-m // hw.interleave)
-    return max(-(-m // blocks), min(hw.adder_cycles, hw.interleave))
+    return -(-m // blocks)
 
 
 @helper

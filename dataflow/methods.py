@@ -46,11 +46,6 @@ class Method:
         """The sparse operand of a stage ("ff", "bp" or "wu")."""
         return {"ff": self.ff, "bp": self.bp, "wu": self.wu}[stage]
 
-    @property
-    def weight_forms(self) -> int:
-        """Compressed forms of a weight that a step needs: one for each stage that prunes it."""
-        return (self.ff == "weight") + (self.bp == "weight")
-
 
 METHODS: dict[str, Method] = {
     method.name: method

@@ -17,6 +17,7 @@ from nofm.dataflow.accelerator import Accelerator
 from nofm.dataflow.mapping import candidates
 from nofm.dataflow.products import Product, product_records
 from nofm.kernels.errors import InputError
+from nofm.kernels.tiered import tiered
 
 Records = np.ndarray[Any, Any]
 MAX_CYCLES = 2**62
@@ -27,6 +28,8 @@ Evaluate = Callable[[Records, Records, Records], Records]
 (MAX_CYCLES for what it cannot count), `left_bytes`, `right_bytes` and `out_bytes` the scheduler
 reads."""
 
+PATIENCE = 100_000
+"""Candidates that a process compares before it compiles: about a tenth of a second's worth."""
 POLICIES: dict[str, str] = {
     "offline": "the faster dataflow and tiles for each product, chosen ahead of time",
     "fixed": "by stage: weights stay in FF and BP (WS), their gradients stay in WU (OS)",
@@ -47,15 +50,22 @@ def allowed_dataflows(policy: str, stages: Sequence[str]) -> np.ndarray[Any, np.
     return allowed
 
 
+@tiered(PATIENCE)
+def _fastest(firsts: Any, cycles: Any, moved: Any, best: Any) -> None:
+    for pair in range(len(firsts) - 1):
+        best[pair] = -1
+        for i in range(firsts[pair], firsts[pair + 1]):
+            j = best[pair]
+            if j < 0 or cycles[i] < cycles[j] or (cycles[i] == cycles[j] and moved[i] < moved[j]):
+                best[pair] = i
+
+
 def fastest(firsts: Records, costs: Records) -> Records:
     """int64 [len(firsts) - 1]: the best candidate of each pair, -1 where there is none."""
+    cycles = np.ascontiguousarray(costs["cycles"])
     moved = costs["left_bytes"] + costs["right_bytes"] + costs["out_bytes"]
-    pair = np.repeat(np.arange(len(firsts) - 1), np.diff(firsts))
-    # Stable: of equal candidates the first stays first.
-    order = np.lexsort((moved, costs["cycles"], pair))
-    best = np.full(len(firsts) - 1, -1, np.int64)
-    filled = np.diff(firsts) > 0
-    best[filled] = order[firsts[:-1][filled]]
+    best = np.empty(len(firsts) - 1, np.int64)
+    _fastest(len(costs), firsts, cycles, moved, best)
     return best
 
 

@@ -126,7 +126,7 @@ def run(
         activations=grouped.reshape(-1),
         values=weights.values.astype(np.float32).reshape(-1),
         index=weights.index.astype(np.int32).reshape(-1),
-        out=np.zeros(count * m * n, np.float32),
+        out=np.zeros(count * n * m, np.float32),
         parts=np.zeros(len(PARTS), np.int64),
     )
     step = stepping.step_ws if dataflow == "ws" else stepping.step_os
@@ -138,7 +138,7 @@ def run(
     cycles = cycle + 1 + after
     data.parts[stepping.FILL] += after
     return ArrayRun(
-        values=data.out.reshape(count, m, n),
+        values=np.ascontiguousarray(data.out.reshape(count, n, m).swapaxes(1, 2)),
         cycles=cycles,
         uspe_cycles=cycles * rows * job.columns,
         parts=dict(zip(PARTS, data.parts.tolist(), strict=True)),

@@ -273,6 +273,7 @@ def engine_records(streaming: Sequence[Job]) -> np.ndarray[Any, Any]:
             (
                 ENGINES.index(job.engine),
                 job.elements,
+                job.elements * len(job.forms),
                 sum(-(-bits // 8) for bits in job.read_bits.values()),
                 sum(-(-bits // 8) for bits in job.written_bits.values()),
             )
@@ -337,11 +338,10 @@ def _engine_row(job: Job, machine: Accelerator, timed: Sequence[int]) -> dict[st
     for bits in (job.read_bits, job.written_bits):
         for tensor, count in bits.items():
             moved[tensor] += -(-count // 8)
-    pruned = job.elements if "sore" in job.engine else 0
     parts = energy.of_engine(
         machine,
         updates=0 if job.engine == "sore" else job.elements,
-        compares=pruned,
+        compares=job.elements * sum(form.n for form in job.forms),
         dram_bytes=sum(moved.values()),
         cycles=cycles,
     )

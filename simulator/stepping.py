@@ -67,7 +67,7 @@ class Data(NamedTuple):
 
     `activations` float32 [count, groups, m, pm] in WS and [count, m, groups, pm] in OS, padded with
     zeros so that every array row of every fold has its own; `values` float32 and `index` int32
-    [count, groups, pn, n], the compressed weights; `out` float32 [count, m, n]; `parts` int64 [7],
+    [count, groups, pn, n], the compressed weights; `out` float32 [count, n, m]; `parts` int64 [7],
     what the cycles of row 0 went to.
     """
 
@@ -192,7 +192,7 @@ def _ws_begin(job: Any, plan: Any, counters: Any, r: int, token: int, t: int) ->
         counters[r, FOLD] = fold
         counters[r, BLOCK] = 0
         counters[r, UNIT_BASE] = (f * job.rows + r) * job.m
-        counters[r, SUM_BASE] = f // plan.group_folds * job.m * job.n + along * job.columns
+        counters[r, SUM_BASE] = (f // plan.group_folds * job.n + along * job.columns) * job.m
         counters[r, LAST_START] = t
     elif (
         counters[r, SENDING] == 0
@@ -231,6 +231,8 @@ def _ws_start(
     for r in range(job.rows - 1, -1, -1):
         token = tokens[r, token_at] if r > 0 else first
         tokens[r + 1, token_at] = token
+        if token == 0 and counters[r, SENDING] == 1:
+            continue
         code = _ws_begin(job, plan, counters, r, token, t)
         if code != FINE:
             return code, r
@@ -272,7 +274,7 @@ def _ws_slots(job: Any, plan: Any, lines: Any, counters: Any, base: int, t: int)
         if ident >= 0:
             along = fold % plan.column_folds
             vector = ident // job.pn - fold * job.m
-            lines.address[end, base] = counters[r, SUM_BASE] + vector * job.n
+            lines.address[end, base] = counters[r, SUM_BASE] + vector
             lines.group_fold[end, base] = fold // plan.column_folds % plan.group_folds
             lines.used[end, base] = min(job.columns, job.n - along * job.columns)
     return FINE, 0
@@ -379,7 +381,7 @@ def _ws_take(
     for c in range(job.columns):
         x = base + job.adder_cycles + c
         if lines.control[job.rows - 1, x] & LEAVES and c < lines.used[1, x]:
-            at = lines.address[1, x] + c
+            at = lines.address[1, x] + c * job.m
             if written[at, 0] != lines.group_fold[1, x] - 1:
                 return SUM_OUT_OF_ORDER
             written[at, 0] = lines.group_fold[1, x]
@@ -398,7 +400,7 @@ def _ws_give(
         if lines.control[0, x] & ENTERS:
             ring[leaving, 0, c] = 0
             if lines.group_fold[0, x] > 0 and c < lines.used[0, x]:
-                at = lines.address[0, x] + c
+                at = lines.address[0, x] + c * job.m
                 if (
                     written[at, 0] != lines.group_fold[0, x] - 1
                     or t < written[at, 1] + job.accumulator_cycles
@@ -870,7 +872,7 @@ def _os_drain(job: Any, plan: Any, out: Any, lines: Any, banks: Any, base: int) 
         row = i % plan.row_folds * job.rows + foot - shift
         column = (along * job.interleave + turn) * job.columns + c
         if row < job.m and column < job.n:
-            out[(i // plan.row_folds * job.m + row) * job.n + column] = banks.chain[foot, c]
+            out[(i // plan.row_folds * job.n + column) * job.m + row] = banks.chain[foot, c]
         for r in range(foot, 0, -1):
             banks.chain[r, c] = banks.chain[r - 1, c]
             banks.origin[r, c] = banks.origin[r - 1, c]

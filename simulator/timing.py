@@ -51,13 +51,14 @@ MAX_TILE_CYCLES = 2**47
 """A tile that takes longer is not counted: times a numerator of DRAM cycles, it fits 63 bits."""
 VECTOR, WUVE, SORE, WUVE_SORE = 1, 2, 3, 4
 
-ENGINE_JOB = integers("engine", "elements", "read_bytes", "written_bytes")
-"""A streaming job of an engine, numbered as in `dataflow.jobs.ENGINES`."""
+ENGINE_JOB = integers("engine", "elements", "pruned", "read_bytes", "written_bytes")
+"""A streaming job of an engine, numbered as in `dataflow.jobs.ENGINES`: elements that it takes, and
+those that pass the pruner, once for each compressed form."""
 
 
 @helper
 def _ceil(a: int, b: int) -> int:
-    return -(-a // b)
+    return (a + b - 1) // b
 
 
 @helper
@@ -103,7 +104,7 @@ def _ws_cycles(
     tail = (
         (blocks - 1) * block
         + (n - 1) * p
-        + (m - 1) % v
+        + (m - 1 - (blocks - 1) * v)
         + (rows - 1) * d
         + (cols - 1)
         + hw.multiplier_cycles
@@ -113,7 +114,7 @@ def _ws_cycles(
     out[0] = last_start + tail
     out[1] = folds * n * m
     # What the last block of the job would take after its last slot is the time of the fill.
-    out[2] = folds * (blocks * n * p - n * m) - (p - 1 - (m - 1) % v)
+    out[2] = folds * (blocks * n * p - n * m) - (p - 1 - (m - 1 - (blocks - 1) * v))
     out[3] = (folds * blocks - 1) * (block - n * p) + start - first
     out[4] = first + passes * (across - hidden) + (passes - 1) * (wrap - duration)
     out[5] = count * (group_folds - 1) * wait
@@ -248,7 +249,7 @@ def _kept(pr: Any, length: int) -> int:
 @helper
 def _run_bytes(runs: int, bits: int, burst: int) -> int:
     """Bytes on the bus for `runs` contiguous runs of `bits` each."""
-    return runs * _ceil(_ceil(bits, 8), burst) * burst
+    return runs * _ceil(bits, 8 * burst) * burst
 
 
 @helper
@@ -600,13 +601,13 @@ def _engine_all(hardware: Any, jobs: Any, out: Any) -> None:
             work = _ceil(job.elements, hw.vector_lanes)
             fill = hw.vector_latency_cycles
         elif job.engine == SORE:
-            work = _ceil(job.elements, hw.sore_lanes)
+            work = _ceil(job.pruned, hw.sore_lanes)
             fill = hw.sore_latency_cycles
         else:
             work = _ceil(job.elements, hw.wuve_lanes)
             fill = hw.wuve_latency_cycles
             if job.engine == WUVE_SORE:
-                work = max(work, _ceil(job.elements, hw.sore_lanes))
+                work = max(work, _ceil(job.pruned, hw.sore_lanes))
                 fill += hw.sore_latency_cycles
         streamed = 1.0 * (job.read_bytes + job.written_bytes) * hw.dram_cycles_numerator
         if streamed >= 1.0 * MAX_CYCLES * hw.dram_cycles_denominator:

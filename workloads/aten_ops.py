@@ -215,9 +215,19 @@ OVERWRITES = frozenset({"copy", "zero", "fill", "bernoulli", "normal", "uniform"
 """Operators whose in-place form does not read what it replaces."""
 
 GATHERS = frozenset(
-    {"embedding", "_embedding_bag", "index", "_unsafe_index", "index_select", "gather", "take"}
+    {
+        "embedding",
+        "_embedding_bag",
+        "index",
+        "_unsafe_index",
+        "index_select",
+        "gather",
+        "take",
+        "constant_pad_nd",
+    }
 )
-"""Operators that read only as many elements of their first tensor as they write."""
+"""Operators that read no more elements of their first tensor than they write. (Padding may be
+negative: then it cuts.)"""
 
 TWO_PASSES: dict[str, tuple[int, ...]] = {
     "native_batch_norm": (0,),

@@ -197,11 +197,10 @@ class _Recorder(TorchDispatchMode):
         name = aten_ops.plain_name(func._schema.name)
         if name == "detach":  # a view; autograd makes many, some before their operator's own event
             return func(*args, **kwargs)
-        with self:
-            # Composite operators reach a mode whole where autograd is off (inference mode).
-            parts = func.decompose(*args, **kwargs)
-        if parts is not NotImplemented:
-            return parts
+        if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
+            # Such an operator comes whole only where autograd is off altogether (inference mode).
+            with self:
+                return func.decompose(*args, **kwargs)
         node, function = self._claim_node()
         output = func(*args, **kwargs)
         self._append(func, name, args, kwargs, output, node, function)
@@ -240,7 +239,7 @@ class _Recorder(TorchDispatchMode):
     ) -> None:
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         outputs = [leaf for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor)]
-        changed = _changed(func, args, kwargs)
+        changed = _changed(func, name, args, kwargs)
         seen = {self._storage(tensor) for tensor in inputs}
         made = [tensor for tensor in outputs if self._storage(tensor) not in seen]
         if not (outputs or changed):
@@ -326,8 +325,13 @@ class _Recorder(TorchDispatchMode):
         )
 
 
-def _changed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
+def _changed(
+    func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> list[torch.Tensor]:
     """The tensor arguments that an operator writes to."""
+    if name == "native_batch_norm" and args[aten_ops.BATCH_NORM_TRAINING[name]]:
+        # Its running mean and variance, which its schema does not tell.
+        return [arg for arg in args[3:5] if isinstance(arg, torch.Tensor)]
     if not func._schema.is_mutable:
         return []
     found: list[torch.Tensor] = []

@@ -76,7 +76,7 @@ def cycles_figure(result: StepResult) -> Figure:
 
 _PARTS: dict[str, tuple[str, str]] = {
     "array": ("array computes", figures.COMPUTE_COLOURS["array"]),
-    "engine": ("other engine computes", figures.COMPUTE_COLOURS["engine"]),
+    "engine": ("others compute", figures.COMPUTE_COLOURS["engine"]),
     **{
         cause: (f"stall: {summary.CAUSE_TITLES[cause]}", figures.CAUSE_COLOURS[cause])
         for cause in STALLS

@@ -56,7 +56,7 @@ _STYLE: Any = {
     "ytick.labelsize": 6.5,
     "legend.fontsize": 6.5,
     "legend.frameon": False,
-    "legend.handlelength": 1.4,
+    "legend.handlelength": 1.2,
     "legend.columnspacing": 1.2,
     "axes.spines.top": False,
     "axes.spines.right": False,

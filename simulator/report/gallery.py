@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CAPTIONS: dict[str, str] = {
-    "speedup": "Products of the sparse stages, layer by layer, over the same products trained dense. "
-    "Layers at 1 stay dense.",
+    "speedup": "Products of the sparse stages, layer by layer, over the same products trained "
+    "dense. Layers at 1 stay dense.",
     "roofline": "What bounds each product: the array (flat) or DRAM (slope). Areas are cycles; "
     "half markers make one where FF and BP meet.",
     "cycles": "Cycles of each stage by what the engines do in them. Compute includes USPEs that a "

@@ -141,7 +141,7 @@ def _table(columns: Iterable[tuple[str, list[str]]], *, sortable: bool, totals: 
     heads = []
     for place, (name, cells) in enumerate(columns):
         label = f'<button type="button">{name}</button>' if sortable else name
-        left = ' class="text"' if cells and "text" in cells[0][:20] or place == 0 else ""
+        left = ' class="text"' if place == 0 or "text" in "".join(cells[:1]) else ""
         heads.append(f'<th scope="col"{left}>{label}</th>')
     cycles = next(place for place, name in enumerate(names) if name.endswith("cycles"))
     lines = [f'<table data-cycles="{cycles}">', f"<thead><tr>{''.join(heads)}</tr></thead>"]
@@ -257,7 +257,7 @@ def _parts(row: Mapping[str, Any]) -> dict[str, int]:
 
 
 _PART_COLOURS = figures.COMPUTE_COLOURS | figures.CAUSE_COLOURS
-_PART_TITLES = {"array": "array computes", "engine": "other engine computes"} | {
+_PART_TITLES = {"array": "array computes", "engine": "another engine computes"} | {
     cause: f"stall: {title}" for cause, title in summary.CAUSE_TITLES.items()
 }
 

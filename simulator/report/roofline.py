@@ -45,14 +45,14 @@ def roofline_figure(result: StepResult) -> Figure:
         axes.set_yscale("log")
         top = dense_peak * max(peaks)
         left = min(*(point.intensity for point in points), dense_peak / bandwidth) / 2
-        right = max(*(point.intensity for point in points), top / bandwidth) * 3
+        right = max(*(point.intensity for point in points), top / bandwidth) * 4
         knee = top / bandwidth
         axes.plot([left, knee], [left * bandwidth, top], color="black")
         for ratio, name in peaks.items():
             peak = dense_peak * ratio
             axes.plot([peak / bandwidth, right], [peak, peak], color="black")
             axes.annotate(
-                f"{name}, {peak:,.4g} GMAC/s",
+                f"{name} {peak:,.4g}",
                 (right, peak),
                 (-2, 6),
                 textcoords="offset points",
@@ -237,15 +237,23 @@ def _label_points(axes: Axes, points: Sequence[_Point], dpi: float) -> None:
     for (x, y), point in zip(places, points, strict=True):
         radius = math.sqrt(point.area) / 2 * pixels
         markers.append(Bbox.from_extents(x - radius, y - radius, x + radius, y + radius))
-    # The slope's name is left out: a box around slanted text is mostly empty.
-    boxes = [text.get_window_extent() for text in axes.texts if not text.get_rotation()]
+    boxes = []
+    for text in axes.texts:
+        box = text.get_window_extent()
+        if text.get_rotation():
+            # A box around slanted text is mostly empty: small ones along it fit better.
+            steps = np.linspace((box.x0, box.y0), (box.x1, box.y1), 9)
+            half = 4 * pixels
+            boxes += [Bbox.from_extents(x - half, y - half, x + half, y + half) for x, y in steps]
+        else:
+            boxes.append(box)
     leaders: list[Path] = []
     for place, point in zip(places[:LABELS], points, strict=False):
         more = f" ×{len(point.layers)}" if len(point.layers) > 1 else ""
-        text = f"{shorten(plain(point.layers[0]), 22)} {point.stage.upper()}{more}"
+        name = f"{shorten(plain(point.layers[0]), 22)} {point.stage.upper()}{more}"
         for distance, (x, y, align) in product(_DISTANCES, _DIRECTIONS):
             note = axes.annotate(
-                text,
+                name,
                 (point.intensity, point.rate),
                 (distance * x, distance * y),
                 textcoords="offset points",

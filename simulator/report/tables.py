@@ -1,4 +1,4 @@
-"""Tables of a simulated step, of a trace, or of any records, for a terminal."""
+"""Tables of a simulated step, or of any records, for a terminal."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.box import Box
 from rich.cells import cell_len
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nofm.dataflow.methods import METHODS
-from nofm.dataflow.products import products
-from nofm.kernels.pattern import DENSE
 from nofm.simulator.report import summary
 from nofm.simulator.report.units import (
     BYTES,
@@ -27,20 +25,9 @@ from nofm.simulator.report.units import (
     shorten,
 )
 from nofm.simulator.result import STALLS, TENSORS, StepResult
-from nofm.workloads.layer import (
-    Convolution,
-    Layer,
-    Linear,
-    MatMul,
-    VectorWork,
-    WeightLayer,
-)
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import Console
-
-    from nofm.workloads.trace import Trace
 
 COSTLIEST = 20
 """Kinds of jobs that are shown unless every job is asked for."""
@@ -55,76 +42,22 @@ Column = tuple[str, str, list[str]]
 """Header, "left" or "right", and cells."""
 
 
-def print_step(result: StepResult, console: Console, *, all_rows: bool = False) -> None:
-    """Print a step: its jobs, its stages, its total, and what was assumed.
+def step_tables(result: StepResult, *, width: int = 120, all_rows: bool = False) -> RenderableType:
+    """The tables of a step: its jobs, its stages, its total, and what was assumed.
 
     Args:
         result: the step.
-        console: where to; a narrow one gets the more important figures only.
+        width: columns of the terminal; a narrow one gets the more important figures only.
         all_rows: show every job in order, not the costliest kinds.
     """
-    console.print(job_table(result, width=console.width, all_rows=all_rows))
-    console.print()
-    console.print(stage_table(result, width=console.width))
-    console.print()
-    console.print(total_lines(result))
-    _print_notes(result.notes, console)
-
-
-def print_trace(trace: Trace, console: Console) -> None:
-    """Print a trace's layers: what each computes, its weights and its forward products."""
-    records = []
-    for layer in trace.layers:
-        weights = layer.weight_elements if isinstance(layer, WeightLayer) else None
-        macs = sum(product.macs for product in products(layer, "ff", METHODS["dense"], DENSE))
-        records.append(
-            {
-                "layer": shorten(plain(layer.name), 40),
-                "kind": layer.work if isinstance(layer, VectorWork) else layer.kind,
-                "shape": _shape(layer),
-                "weights": weights,
-                "mmacs": macs / 1e6 if macs else None,
-            }
-        )
-    title = f"{trace.name}, batch {trace.batch}: {len(trace.layers)} layers"
-    columns = {
-        "layer": "layer",
-        "kind": "kind",
-        "shape": "shape of one sample",
-        "weights": "weights",
-        "mmacs": "forward\nMMACs",
-    }
-    console.print(records_table(title, records, columns))
-    # Layers may share a weight.
-    weights = {layer.weight_name: layer.weight_elements for layer in trace.weight_layers}
-    trainable = sum(weights.values()) + trace.parameters
-    console.print(f"{trainable:,} trainable parameters", markup=False, highlight=False)
-    if trace.source:
-        console.print(plain(trace.source), markup=False, highlight=False)
-    _print_notes(trace.notes, console)
-
-
-def _shape(layer: Layer) -> str:
-    def times(sizes: Iterable[int]) -> str:
-        return "x".join(map(str, sizes))
-
-    if isinstance(layer, Convolution):
-        text = f"{layer.in_channels}x{times(layer.size)} -> "
-        text += f"{layer.out_channels}x{times(layer.output_size)}, {times(layer.kernel)}"
-        text += f" / {layer.stride[0]}" if max(layer.stride) > 1 else ""
-        return text + (f", {layer.groups} groups" if layer.groups > 1 else "")
-    if isinstance(layer, Linear):
-        return f"{layer.rows} x {layer.in_features} -> {layer.out_features}"
-    if isinstance(layer, MatMul):
-        return f"{layer.count} of {layer.m}x{layer.k} by {layer.k}x{layer.n}"
-    if isinstance(layer, VectorWork):
-        return f"{layer.forward_reads:,} -> {layer.forward_writes:,} elements"
-    return ""
-
-
-def _print_notes(notes: Iterable[str], console: Console) -> None:
-    for note in notes:
-        console.print(f"- {plain(note)}", markup=False, highlight=False)
+    return Group(
+        job_table(result, width=width, all_rows=all_rows),
+        "",
+        stage_table(result, width=width),
+        "",
+        total_lines(result),
+        *(Text(f"- {plain(note)}") for note in result.notes),
+    )
 
 
 def job_table(result: StepResult, *, width: int = 120, all_rows: bool = False) -> Table:
@@ -274,7 +207,8 @@ def records_table(
         title: above it.
         records: a row each; a key that is missing or None leaves its cell empty.
         columns: keys to show, and their headers (with units). A column of numbers is aligned to
-            the right; integers are shown in full, other numbers with two decimals.
+            the right; integers are shown in full, other numbers with two decimals. Where the
+            terminal is too narrow, text is folded, and nothing is left out.
     """
 
     def cell(value: Any) -> str:
@@ -292,10 +226,12 @@ def records_table(
             for value in values
         )
         shown.append((header, "right" if numbers else "left", [cell(value) for value in values]))
-    return _table(title, shown)
+    return _table(title, shown, wrap=True)
 
 
-def _table(title: str, columns: Sequence[Column], *, totals: int = 0, gap: int = 2) -> Table:
+def _table(
+    title: str, columns: Sequence[Column], *, totals: int = 0, gap: int = 2, wrap: bool = False
+) -> Table:
     table = Table(
         title=Text(plain(title)),
         title_justify="left",
@@ -305,12 +241,14 @@ def _table(title: str, columns: Sequence[Column], *, totals: int = 0, gap: int =
         pad_edge=False,
         show_edge=False,
     )
+    tallest = max((header.count("\n") for header, _, _ in columns), default=0)
     for header, justify, _ in columns:
+        right = justify == "right"
         table.add_column(
-            Text(header),
-            justify="right" if justify == "right" else "left",
-            vertical="bottom",
-            no_wrap=True,
+            Text("\n" * (tallest - header.count("\n")) + header),
+            justify="right" if right else "left",
+            no_wrap=right or not wrap,
+            overflow="fold" if wrap else "ellipsis",
         )
     rows = list(zip(*(cells for _, _, cells in columns), strict=True))
     for place, row in enumerate(rows):

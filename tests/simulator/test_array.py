@@ -258,7 +258,7 @@ WEIGHTS = compress(np.zeros((1, 1, 8, 3), np.float16), Pattern(2, 8))
         ),
         (
             {"pattern": Pattern(5, 8)},
-            "accelerator 'SAT 4x4' does not support pattern 5:8 (it has: 1:2, 1:4, 2:4, 1:8, 2:8, "
+            "accelerator 'sat-4x4' does not support pattern 5:8 (it has: 1:2, 1:4, 2:4, 1:8, 2:8, "
             "4:8, 1:16, 2:16, 4:16)",
         ),
         (

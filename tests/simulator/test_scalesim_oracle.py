@@ -15,6 +15,8 @@ from nofm.kernels.pattern import DENSE
 from nofm.simulator.scalesim import DATAFLOWS, PeerLayer, simulate_topology
 from nofm.workloads.scalesim_csv import Topology, read
 
+pytestmark = pytest.mark.network_tool
+
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venvs" / "scalesim" / "bin" / "python"
 ARRAYS = [(4, 4), (8, 3), (3, 7), (1, 6), (12, 5)]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,6 @@ from nofm.workloads.onnx_products import PRODUCTS
 from nofm.workloads.onnx_vector import FREE_OPERATORS, VECTOR_OPERATORS
 from nofm.workloads.trace import Trace
 
-onnx = pytest.importorskip("onnx")
 helper = onnx.helper
 FLOAT, INT64, BOOL = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64, onnx.TensorProto.BOOL
 

@@ -276,7 +276,7 @@ def test_malformed_containers(data: bytes, message: str) -> None:
         ),
         (
             lambda d: d.update(layer=[]),
-            "unknown key in the trace 'layer': did you mean layers or name? (known: version, name, "
+            "unknown key in the trace 'layer': did you mean layers? (known: version, name, "
             "batch, source, notes, parameters, layers)",
         ),
         (lambda d: d["layers"].append(7), "layer 1 must be an object, not 7"),
