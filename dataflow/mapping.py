@@ -225,12 +225,18 @@ def _add(
 
 
 @helper
-def _even_interleave(hw: Any, n: int, m: int) -> int:
-    """Rows in a block so that blocks of `m` rows come out even."""
-    if n == 1:
+def _interleave(hw: Any, pr: Any, m: int) -> int:
+    """Rows in a block: the fewest that issue `m` rows as fast as can be, for a larger block takes
+    longer to come in and to pass on."""
+    if pr.keep_n == 1:
         return 1
-    blocks = -(-m // hw.interleave)
-    return -(-m // blocks)
+    port = _ceil(pr.keep_m, hw.group_port_elements)
+    best, fastest = 1, 0
+    for v in range(1, min(m, hw.interleave) + 1):
+        cycles = _ceil(m, v) * max(pr.keep_n * max(v, hw.adder_cycles), v * port)
+        if v == 1 or cycles < fastest:
+            best, fastest = v, cycles
+    return best
 
 
 @helper
@@ -264,7 +270,7 @@ def _ws(hw: Any, pr: Any, out: Any, first: int) -> int:
             if m >= 1:
                 if pr.image_axis != 0 or pr.image_positions == 0:
                     m = _balanced(pr.m, m, pr.image_taps if pr.image_axis == 1 else 1)
-                v = _even_interleave(hw, pr.keep_n, m)
+                v = _interleave(hw, pr, m)
                 at = _add(hw, pr, out, first, at, WS, v, m, length, n)
         # Then as many rows as the output bank holds: operands are read fewer times.
         m = min(pr.m, 8 * hw.output_bank_bytes // (n * hw.accumulator_bits))
@@ -273,7 +279,7 @@ def _ws(hw: Any, pr: Any, out: Any, first: int) -> int:
             length = _most_length(hw, pr, m, n, multiple)
             if length >= 1:
                 length = _balanced(pr.length, length, multiple)
-                v = _even_interleave(hw, pr.keep_n, m)
+                v = _interleave(hw, pr, m)
                 at = _add(hw, pr, out, first, at, WS, v, m, length, n)
         if at > found:
             levels += 1

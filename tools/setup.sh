@@ -85,7 +85,7 @@ install() {
 what=${1:-run}
 case $what in
 run) extras="torch,onnx" named="torch and onnx" ;;
-test) extras="torch,onnx,test,dev" named="torch, onnx and what the tests use" ;;
+test) extras="torch,onnx,test,dev,notebooks" named="torch, onnx and what the tests use" ;;
 *) refuse "what to set up must be run or test, not '$what'" ;;
 esac
 

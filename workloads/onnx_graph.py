@@ -16,24 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from nofm.kernels.errors import InputError
 from nofm.workloads.layer import MAX_ELEMENTS
+from nofm.workloads.onnx_model import open_model
+from nofm.workloads.onnx_shapes import STANDARD, Tensors, infer
 
 if TYPE_CHECKING:
     import onnx
 
-MAX_BYTES = 2**31 - 1
-"""Largest file: a protocol buffer holds no more (larger weights lie in external files)."""
-MAX_NODES = 100_000
-"""Most nodes of a graph."""
-MAX_SHAPE_CONSTANT = 4096
-"""Most elements of an integer constant that may be part of a shape computation."""
-MAX_VECTOR = 2**20
-"""Most elements of a tensor of one dimension: shape inference follows each of them."""
 OPEN_BATCHES = (2, 3)
 """The batches at which an open file is measured. Not 1, which squeezing and broadcasting treat
 apart."""
 
-STANDARD = ("", "ai.onnx")
-"""The names of ONNX's own operator domain."""
 SHAPE_MAKERS = ("Shape", "Size")
 """Operators whose result depends on their input's shape alone."""
 RENAMING = (
@@ -184,127 +176,39 @@ def read(path: str | Path) -> OnnxGraph:
             "reading an ONNX file needs the onnx package: pip install 'nofm[onnx]'"
         ) from error
     path = Path(path)
-    model = _parse(path, onnx)
-    if not _is_text(model, onnx):
-        raise InputError(f"{path.name}: names in an ONNX model must be UTF-8 text")
+    model = open_model(path, onnx)
     graph = model.graph
-    if not graph.node:
-        raise InputError(f"{path.name}: an ONNX graph needs at least one node, not none")
-    if len(graph.node) > MAX_NODES:
-        raise InputError(
-            f"{path.name}: an ONNX graph may have {MAX_NODES} nodes at most, not {len(graph.node)}"
-        )
-    if model.functions:
-        raise InputError(
-            f"{path.name}: local functions must be inlined (onnx.inliner), but it has "
-            f"{model.functions[0].name[:80]!r}"
-        )
-    parameters = _strip(path.name, graph, onnx)
-    # A message frees its memory only as a whole: this lets go of the weights.
-    model = onnx.ModelProto.FromString(model.SerializeToString())
-    graph = model.graph
-    inputs = [value for value in graph.input if value.name not in parameters]
-    batch = _batch(path.name, inputs)
-    _forget_inferred(graph)
-    shapes = [
-        _infer(path.name, model, inputs, size, onnx)
+    constants = {tensor.name for tensor in graph.initializer}
+    batch = _batch(path.name, [value for value in graph.input if value.name not in constants])
+    measured = [
+        _measure(path.name, model, constants, size, onnx)
         for size in ((batch,) if batch is not None else OPEN_BATCHES)
     ]
     nodes = list(_nodes(graph, onnx))
-    types = shapes[0][1]
+    types = measured[0].types
     return OnnxGraph(
         name=path.name,
         producer=" ".join((model.producer_name[:40], model.producer_version[:40])).strip(),
         batch=batch,
         nodes=nodes,
-        shapes=[shape for shape, _ in shapes],
-        constants=_constants(path.name, nodes, {value.name for value in inputs}, parameters),
-        floats={name for name, kind in types.items() if kind in _float_types(onnx)},
+        shapes=[tensors.shapes() for tensors in measured],
+        constants=_constants(
+            path.name, nodes, {value.name for value in graph.input} - constants, constants
+        ),
+        floats={
+            name for name, kind in types.items() if kind.tensor_type.elem_type in _float_types(onnx)
+        },
     )
 
 
-def _parse(path: Path, onnx: Any) -> onnx.ModelProto:
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InputError(f"cannot read {str(path)!r}: {error}") from error
-    if len(data) > MAX_BYTES:
-        raise InputError(f"{path.name}: an ONNX file may have {MAX_BYTES} bytes at most, not more")
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(data)
-    except DecodeError as error:
-        raise InputError(
-            f"{path.name}: not an ONNX model: it is no such protocol buffer"
-        ) from error
-    return model
-
-
-def _is_text(message: Any, onnx: Any) -> bool:
-    """Whether all strings of a message are text; protobuf hands others over as bytes."""
-    if isinstance(message, onnx.TensorProto):
-        # Not its other fields: to list them is to copy the weights.
-        return isinstance(message.name, str)
-    for kind, value in message.ListFields():
-        values = value if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
-        if kind.type == kind.TYPE_STRING:
-            if isinstance(value, bytes) or not all(isinstance(item, str) for item in values):
-                return False
-        elif kind.type == kind.TYPE_MESSAGE and not all(_is_text(item, onnx) for item in values):
-            return False
-    return True
-
-
-def _strip(file: str, graph: onnx.GraphProto, onnx: Any) -> set[str]:
-    """Replace the constants by inputs of their shape, small integers apart; their names.
-
-    Shape inference then holds no weights, and never looks for external data.
-    """
-    names = set()
-    kept = []
-    listed = {value.name for value in graph.input}
-    for tensor in graph.initializer:
-        names.add(tensor.name)
-        _check_dims(file, tensor.name, tensor.dims)
-        if _small_integers(tensor, onnx):
-            kept.append(tensor)
-        elif tensor.name not in listed:
-            graph.input.append(
-                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
-            )
-    for sparse in graph.sparse_initializer:
-        name = sparse.values.name
-        names.add(name)
-        _check_dims(file, name, sparse.dims)
-        if name not in listed:
-            graph.input.append(
-                onnx.helper.make_tensor_value_info(name, sparse.values.data_type, list(sparse.dims))
-            )
-    kept = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in kept]
-    del graph.initializer[:], graph.sparse_initializer[:]
-    graph.initializer.extend(kept)
-    return names
-
-
-def _check_dims(file: str, name: str, dims: Sequence[int]) -> None:
-    if any(size < 0 for size in dims) or math.prod(dims) > MAX_ELEMENTS:
-        raise InputError(
-            f"{file}: constant {name[:80]!r} must have sizes of at least 0 and "
-            f"2^46 = {MAX_ELEMENTS} elements at most, but has {tuple(dims)}"[:400]
-        )
-
-
-def _small_integers(tensor: onnx.TensorProto, onnx: Any) -> bool:
-    return (
-        tensor.data_type in (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
-        and tensor.data_location != onnx.TensorProto.EXTERNAL
-        and math.prod(tensor.dims) <= MAX_SHAPE_CONSTANT
-    )
+def _measure(
+    file: str, model: onnx.ModelProto, constants: set[str], batch: int, onnx: Any
+) -> Tensors:
+    """The tensors of a model at one batch."""
+    model = onnx.ModelProto.FromString(model.SerializeToString())
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    _fix_batch(file, model.graph, inputs, batch)
+    return infer(file, model, {value.name: value.type for value in inputs}, onnx)
 
 
 def _batch(file: str, inputs: list[onnx.ValueInfoProto]) -> int | None:
@@ -326,32 +230,13 @@ def _batch(file: str, inputs: list[onnx.ValueInfoProto]) -> int | None:
     return None if is_open else first or 1
 
 
-def _forget_inferred(graph: onnx.GraphProto) -> None:
-    """Drop the shapes that ONNX's own operators will be given anew, at another batch perhaps."""
-    ours = {name for node in graph.node if node.domain in STANDARD for name in node.output}
-    kept = [value for value in graph.value_info if value.name not in ours]
-    del graph.value_info[:]
-    graph.value_info.extend(kept)
-    for value in graph.output:
-        if value.name in ours:
-            value.type.tensor_type.ClearField("shape")
-
-
-Inferred = tuple[dict[str, tuple[int | None, ...]], dict[str, int]]
-
-
-def _infer(
-    file: str,
-    model: onnx.ModelProto,
-    inputs: list[onnx.ValueInfoProto],
-    batch: int,
-    onnx: Any,
-) -> Inferred:
-    """Shapes and element types of all tensors at one batch."""
-    model = onnx.ModelProto.FromString(model.SerializeToString())
+def _fix_batch(
+    file: str, graph: onnx.GraphProto, inputs: list[onnx.ValueInfoProto], batch: int
+) -> None:
+    """Give every open batch its size; the file may leave nothing else open."""
     names = {value.name for value in inputs}
     opened = _open_names(inputs)
-    for value in (*model.graph.input, *model.graph.value_info):
+    for value in (*graph.input, *graph.value_info):
         for axis, dim in enumerate(value.type.tensor_type.shape.dim):
             kind = dim.WhichOneof("value")
             if kind == "dim_value":
@@ -364,47 +249,6 @@ def _infer(
                     f"{file}: input {value.name[:80]!r} may leave only its first dimension, the "
                     f"batch, open, but its dimension {axis}{name} is open too"
                 )
-    # Following values takes memory for each element of a vector: without, see how long they are.
-    _check_vectors(file, _shapes(model.graph)[0])
-    _check_vectors(file, _shapes(_inferred(file, model, onnx, follow_values=False))[0])
-    return _shapes(_inferred(file, model, onnx, follow_values=True))
-
-
-def _inferred(
-    file: str, model: onnx.ModelProto, onnx: Any, *, follow_values: bool
-) -> onnx.GraphProto:
-    try:
-        return onnx.shape_inference.infer_shapes(model, data_prop=follow_values).graph
-    # The C++ side raises whatever it likes: InferenceError, RuntimeError, TypeError ...
-    except Exception as error:
-        text = " ".join(str(error).split())[:200]
-        raise InputError(f"{file}: ONNX's shape inference refuses the model: {text}") from error
-
-
-def _shapes(graph: onnx.GraphProto) -> Inferred:
-    shapes: dict[str, tuple[int | None, ...]] = {}
-    types: dict[str, int] = {}
-    for tensor in graph.initializer:
-        shapes[tensor.name] = tuple(tensor.dims)
-        types[tensor.name] = tensor.data_type
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        kind = value.type.tensor_type
-        types[value.name] = kind.elem_type
-        if kind.HasField("shape"):
-            shapes[value.name] = tuple(
-                dim.dim_value if dim.WhichOneof("value") == "dim_value" else None
-                for dim in kind.shape.dim
-            )
-    return shapes, types
-
-
-def _check_vectors(file: str, shapes: dict[str, tuple[int | None, ...]]) -> None:
-    for name, shape in shapes.items():
-        if len(shape) == 1 and (shape[0] or 0) > MAX_VECTOR:
-            raise InputError(
-                f"{file}: a tensor of one dimension may have 2^20 = {MAX_VECTOR} elements at most, "
-                f"but {name[:80]!r} has {shape[0]}"
-            )
 
 
 def _open_names(inputs: list[onnx.ValueInfoProto]) -> set[str]:

@@ -65,7 +65,6 @@ class MacLog(TorchDispatchMode):
         super().__init__()
         self.macs: Counter[str] = Counter()
         self._forward: list[tuple[int, int, int, int]] = []
-        self._turn = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
@@ -100,10 +99,7 @@ class MacLog(TorchDispatchMode):
         assert same, "a backward product without a forward one"
         first = any(k == forward[3] for forward in same)
         second = any(k == forward[1] for forward in same)
-        if first and second:  # q k' with as many queries as keys: one gradient of each
-            self._turn = not self._turn
-            return "bp" if self._turn else "wu"
-        assert first or second
+        assert first != second, "the test needs distinct sizes"
         return "bp" if first else "wu"
 
 
@@ -209,17 +205,19 @@ class Shared(nn.Module):
 
 
 class Attention(nn.Module):
-    """The functional attention of torch."""
+    """The functional attention of torch, over the first five positions."""
 
     def __init__(self, causal: bool = False) -> None:
         super().__init__()
-        self.qkv = nn.Linear(6, 18)
+        self.q = nn.Linear(8, 6)
+        self.kv = nn.Linear(8, 12)
         self.out = nn.Linear(6, 5)
         self.causal = causal
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         b, t, _ = x.shape
-        q, k, v = self.qkv(x).view(b, t, 3, 2, 3).permute(2, 0, 3, 1, 4).unbind(0)
+        q = self.q(x).view(b, t, 2, 3).transpose(1, 2)
+        k, v = self.kv(x[:, :5]).view(b, 5, 2, 2, 3).permute(2, 0, 3, 1, 4).unbind(0)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal, dropout_p=0.1)
         return self.out(y.transpose(1, 2).reshape(b, t, 6))
 
@@ -353,8 +351,8 @@ ZOO: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         ),
         (2, 3, 5, 5),
     ),
-    "attention": (Attention, (2, 7, 6)),
-    "causal attention": (lambda: Attention(causal=True), (2, 7, 6)),
+    "attention": (Attention, (2, 7, 8)),
+    "causal attention": (lambda: Attention(causal=True), (2, 7, 8)),
     "multi-head attention": (CrossAttention, (3, 11, 6)),
     "encoder layer": (lambda: nn.TransformerEncoderLayer(6, 2, 11, batch_first=True), (2, 7, 6)),
     "lstm": (lambda: Recurrent(nn.LSTM), (2, 3, 5)),
@@ -368,7 +366,8 @@ ZOO: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("name", ZOO)
+# As many queries as keys: the two gradients of their product cannot be told apart from outside.
+@pytest.mark.parametrize("name", sorted(set(ZOO) - {"encoder layer"}))
 def test_macs_of_every_stage_are_those_that_run(name: str) -> None:
     factory, shape = ZOO[name]
     model = factory()
@@ -565,11 +564,11 @@ def test_a_grouped_product_is_a_grouped_convolution() -> None:
 
 
 def test_attention_is_two_products() -> None:
-    trace = capture(Attention(), "2x7x6")
+    trace = capture(Attention(), "2x7x8")
     products = [layer for layer in trace.layers if isinstance(layer, MatMul)]
     assert [(p.name, p.batch, p.count, p.m, p.k, p.n) for p in products] == [
-        ("matmul", 2, 2, 7, 3, 7),
-        ("matmul.1", 2, 2, 7, 7, 3),
+        ("matmul", 2, 2, 7, 3, 5),
+        ("matmul.1", 2, 2, 7, 5, 3),
     ]
     assert all(p.input_gradient and p.second_gradient for p in products)
 
