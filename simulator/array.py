@@ -117,7 +117,7 @@ def run(
         fetch_cycles=-(-pattern.m // int(hw["group_port_elements"])),
         pn=pattern.n,
         pm=pattern.m,
-        count=count,
+        products=count,
         m=m,
         groups=groups,
         n=n,
@@ -125,7 +125,7 @@ def run(
     data = stepping.Data(
         activations=grouped.reshape(-1),
         values=weights.values.astype(np.float32).reshape(-1),
-        index=weights.index.astype(np.int32).reshape(-1),
+        indices=weights.index.astype(np.int32).reshape(-1),
         out=np.zeros(count * n * m, np.float32),
         parts=np.zeros(len(PARTS), np.int64),
     )

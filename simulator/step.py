@@ -207,7 +207,7 @@ def _table(
 
     machine = options.machine(accelerator)
     hardware = hardware_record(machine)
-    keys, chosen = _schedule(todo, machine, hardware, options.schedule)
+    keys, chosen = schedule_jobs(todo, machine, hardware, options.schedule)
     rows = _rows(todo, machine, hardware, keys, chosen)
     for what, unit in COUNTED.items():
         if (total := sum(row[what] for row in rows)) >= MAX_CYCLES:
@@ -223,9 +223,10 @@ def _table(
     return pd.DataFrame(rows)
 
 
-def _schedule(
+def schedule_jobs(
     todo: Sequence[Job], machine: Accelerator, hardware: np.ndarray[Any, Any], policy: str
 ) -> tuple[dict[Key, int], Schedule | None]:
+    """Map every product of the jobs once: each one's place in the schedule, and the schedule."""
     names: dict[Key, str] = {}
     for job in todo:
         for product in job.products:

@@ -45,8 +45,8 @@ ISSUE, INTERLEAVE, ACTIVATION_PORT, WEIGHT_LOAD, ACCUMULATE, DRAIN, FILL = 0, 1,
 
 
 class Job(NamedTuple):
-    """The machine, and the sizes of the job: `count` products of [m, groups of pm, pn of them
-    kept] by [.., n]."""
+    """The machine, and the sizes of the job: `products` times [m, groups of pm] by [.., n], where
+    pn of every group are kept."""
 
     rows: int
     columns: int
@@ -56,7 +56,7 @@ class Job(NamedTuple):
     fetch_cycles: int
     pn: int
     pm: int
-    count: int
+    products: int
     m: int
     groups: int
     n: int
@@ -65,15 +65,15 @@ class Job(NamedTuple):
 class Data(NamedTuple):
     """What a job reads and writes, flat.
 
-    `activations` float32 [count, groups, m, pm] in WS and [count, m, groups, pm] in OS, padded with
-    zeros so that every array row of every fold has its own; `values` float32 and `index` int32
-    [count, groups, pn, n], the compressed weights; `out` float32 [count, n, m]; `parts` int64 [7],
-    what the cycles of row 0 went to.
+    `activations` float32 [products, groups, m, pm] in WS and [products, m, groups, pm] in OS,
+    padded with zeros so that every array row of every fold has its own; `values` float32 and
+    `indices` int32 [products, groups, pn, n], the compressed weights; `out` float32
+    [products, n, m]; `parts` int64 [7], what the cycles of row 0 went to.
     """
 
     activations: Any
     values: Any
-    index: Any
+    indices: Any
     out: Any
     parts: Any
 
@@ -144,7 +144,7 @@ class WeightBanks(NamedTuple):
     last fold loaded, and what was shifted out towards the right."""
 
     value: Any
-    index: Any
+    indices: Any
     active: Any
     active_at: Any
     loaded: Any
@@ -294,7 +294,7 @@ def _ws_weights(
         if counters[r, LOAD_BASE] >= 0:
             at = counters[r, LOAD_BASE] + counters[r, LOAD_SLOT] * job.n
             value = data.values[at + counters[r, LOAD_COLUMN]]
-            index = data.index[at + counters[r, LOAD_COLUMN]]
+            index = data.indices[at + counters[r, LOAD_COLUMN]]
         banks.out_value[r, 0] = value
         banks.out_index[r, 0] = index
         slots[r, base] = counters[r, LOAD_SLOT]
@@ -367,9 +367,9 @@ def _ws_banks(
                         return WEIGHT_BANK_IN_USE, r
                     at = (fold & 1) * job.pn + slot
                     banks.out_value[r, c + 1] = banks.value[r, at, c]
-                    banks.out_index[r, c + 1] = banks.index[r, at, c]
+                    banks.out_index[r, c + 1] = banks.indices[r, at, c]
                     banks.value[r, at, c] = banks.out_value[r, c]
-                    banks.index[r, at, c] = banks.out_index[r, c]
+                    banks.indices[r, at, c] = banks.out_index[r, c]
     return FINE, 0
 
 
@@ -460,7 +460,7 @@ def step_ws(job: Any, data: Any) -> tuple[int, int, int]:
         _ceil(job.m, sums),
         group_folds,
         column_folds,
-        job.count * group_folds * column_folds,
+        job.products * group_folds * column_folds,
     )
     last_ident = plan.folds * job.m * job.pn - 1
 
@@ -489,7 +489,7 @@ def step_ws(job: Any, data: Any) -> tuple[int, int, int]:
     ring = np.zeros((plan.loop, rows + 1, columns), np.float32)
     # The innermost loop sees the same arrays, flat.
     control, unit, active_at = lines.control.ravel(), lines.unit.ravel(), banks.active_at.ravel()
-    value, index, flat_ring = banks.value.ravel(), banks.index.ravel(), ring.ravel()
+    value, index, flat_ring = banks.value.ravel(), banks.indices.ravel(), ring.ravel()
     # Of each sum in the accumulation buffer, the group fold and the cycle that wrote it.
     written = np.full((data.out.size, 2), -1, np.int64)
 
@@ -758,7 +758,7 @@ def _os_weights(
         value, index = np.float32(0), np.int32(0)
         if lines.control[0, x] & FILLED and c < lines.columns_left[0, x]:
             at = lines.weight_address[0, x] + c
-            value, index = data.values[at], data.index[at]
+            value, index = data.values[at], data.indices[at]
         weight_value[base, c] = value
         weight_index[base, c] = index
 
@@ -813,9 +813,7 @@ def _os_add(
 
 
 @njit(cache=True)
-def _os_drain_token(
-    job: Any, plan: Any, lines: Any, counters: Any, drains: Any, base: int, t: int
-) -> int:
+def _os_drain_token(lines: Any, counters: Any, drains: Any, base: int, t: int) -> int:
     """Column 0 drains sum after sum: in one cycle every row puts its sum in the chain, which then
     shifts down until all of them are out."""
     at = t % drains.size
@@ -892,7 +890,7 @@ def step_os(job: Any, data: Any) -> tuple[int, int, int]:
     plan = OsPlan(
         row_folds,
         column_folds,
-        job.count * row_folds * column_folds,
+        job.products * row_folds * column_folds,
         _ceil(job.n - (column_folds - 1) * columns * job.interleave, columns),
         # Rows work one cycle after each other, and the bottom one's sums leave their adder last.
         rows - 1 + adder_cycles - 1,
@@ -962,7 +960,7 @@ def step_os(job: Any, data: Any) -> tuple[int, int, int]:
         if code == FINE:
             code = _os_rows(job, lines, last, base, t)
         if code == FINE:
-            code = _os_drain_token(job, plan, lines, counters, drains, base, t)
+            code = _os_drain_token(lines, counters, drains, base, t)
         if code != FINE:
             return code, t, 0
         filled = lines.control[0, base] & FILLED != 0

@@ -19,6 +19,7 @@ from nofm.workloads.onnx_products import PRODUCTS, lower, refusal
 from nofm.workloads.onnx_vector import (
     FREE_OPERATORS,
     VECTOR_OPERATORS,
+    bias_work,
     is_embedding,
     parameters,
     vector_work,
@@ -156,8 +157,8 @@ class _Lowering:
         """Count parameters that are no layer's weight."""
         for name in names:
             if self.graph.is_parameter(name):
-                elements = self.graph.elements(node, name).fixed
-                self.elements[self.graph.constants[name]] = elements
+                parameter = self.graph.constants[name]
+                self.elements[parameter] = self.graph.elements(node, parameter).fixed
 
     def _product(self, node: OnnxNode) -> None:
         product = lower(self.graph, node)
@@ -184,6 +185,9 @@ class _Lowering:
             for known in (self.trained, self.learned):
                 known.update(node.outputs)
         self.layers.append(layer if product.grows else replace(layer, batched=False))
+        if isinstance(layer, WeightLayer) and layer.bias:
+            work = bias_work(self.graph, node)
+            self.layers.append(replace(work, name=self._unique(f"{layer.name}.bias")))
 
     def _added_bias(self, node: OnnxNode) -> str:
         """The constant vector that the one user of a MatMul adds to it, "" where there is none."""

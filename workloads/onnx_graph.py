@@ -1,9 +1,7 @@
-"""An ONNX file as a list of nodes with known sizes; nothing in it is evaluated.
+"""An ONNX file as a list of nodes with known sizes.
 
-Sizes come from ONNX's own shape inference, at two batches where the file leaves the batch open, so
-that a size tells how it grows with the batch. Only the small integer constants that shapes are
-made of are kept: weights are dropped once their shape is known, and external files are never
-opened.
+Where the file leaves the batch open it is measured at two batches, so that each size tells how it
+grows with the batch.
 """
 
 from __future__ import annotations
@@ -33,13 +31,14 @@ RENAMING = (
     "DequantizeLinear",
     "Expand",
     "Flatten",
+    "Gather",
     "Identity",
     "Reshape",
     "Squeeze",
     "Transpose",
     "Unsqueeze",
 )
-"""Operators after which a constant still is the same parameter."""
+"""Operators after which a constant still is the same parameter, or rows of it."""
 
 
 @dataclass(frozen=True, slots=True)

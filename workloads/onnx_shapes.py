@@ -129,7 +129,8 @@ def _inferred(
         found: dict[str, onnx.TypeProto] = onnx.shape_inference.infer_node_outputs(
             schema,
             node,
-            given,
+            # A subgraph sees all tensors around it.
+            tensors.types if any(item.HasField("g") for item in node.attribute) else given,
             values,
             opset_imports=[onnx.helper.make_opsetid(*item) for item in versions.items()],
         )
@@ -234,14 +235,14 @@ def _divide(a: Values, b: Values) -> Any:
 
 
 def _slice(given: list[Values], attributes: Attributes, shape: tuple[int, ...]) -> Any:
-    if len(given) > 1:
-        data, starts, ends, *rest = given
-        axes = rest[0] if rest else np.arange(len(starts))
-        steps = rest[1] if len(rest) > 1 else np.ones(len(starts), np.int64)
-    else:
-        (data,) = given
-        starts, ends = attributes["starts"], attributes["ends"]
-        axes, steps = attributes.get("axes", range(len(starts))), [1] * len(starts)
+    data, *rest = given
+    # Attributes before operator set 10, inputs since.
+    bounds: list[Any] = rest or [
+        attributes[name] for name in ("starts", "ends", "axes") if name in attributes
+    ]
+    starts, ends = bounds[:2]
+    axes = bounds[2] if len(bounds) > 2 else range(len(starts))
+    steps = bounds[3] if len(bounds) > 3 else [1] * len(starts)
     cut = [slice(None)] * data.ndim
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         # An end before the first element is none at all when counting down.
@@ -263,7 +264,9 @@ _FOLDED: dict[str, Fold] = {
     "Expand": lambda given, attributes, shape: np.broadcast_to(given[0], shape),
     "Flatten": _same,
     "Floor": _pointwise(np.floor),
-    "Gather": lambda given, attributes, shape: np.take(*given[:2], attributes.get("axis", 0)),
+    "Gather": lambda given, attributes, shape: np.take(
+        given[0], given[1], attributes.get("axis", 0)
+    ),
     "Greater": _pointwise(np.greater),
     "Identity": _same,
     "Less": _pointwise(np.less),

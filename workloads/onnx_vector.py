@@ -157,3 +157,19 @@ def vector_work(graph: OnnxGraph, node: OnnxNode, trained: Collection[str]) -> V
         fixed_backward_reads=back_read.fixed,
         fixed_backward_writes=back_written.fixed,
     )
+
+
+def bias_work(graph: OnnxGraph, node: OnnxNode) -> VectorWork:
+    """What the gradient of a weight layer's bias moves: it sums the output's gradient."""
+    outputs = graph.elements(node, node.outputs[0])
+    channels = graph.shape(node, node.outputs[0])[0][1 if "Conv" in node.operator else -1]
+    return VectorWork(
+        name=node.name,
+        batched=outputs.each > 0,
+        work="reduction",
+        forward_reads=0,
+        forward_writes=0,
+        backward_reads=outputs.each,
+        fixed_backward_reads=outputs.fixed,
+        fixed_backward_writes=channels,
+    )

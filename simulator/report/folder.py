@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 
 from nofm.kernels.errors import InputError
@@ -28,16 +29,17 @@ def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> 
         InputError: the folder, or a file in it, cannot be written.
     """
     folder = Path(folder)
-    made = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    made = list(takewhile(lambda path: not os.path.lexists(path), (folder, *folder.parents)))
+    nearest = (folder, *folder.parents)[len(made)]
     try:
-        if folder.exists() and not folder.is_dir():
-            raise InputError(f"cannot write to {folder}: it must be a folder, not a file")
+        if not nearest.is_dir():
+            raise InputError(f"cannot write to {folder}: {nearest} is not a folder")
         for name in files:
             if (folder / name).is_dir():
                 raise InputError(f"cannot write {folder / name}: it is a folder, not a file")
         folder.parent.mkdir(parents=True, exist_ok=True)
         # A folder that exists may be a mount point: only inside it can files move for sure.
-        nearby = folder if folder.exists() else folder.parent
+        nearby = folder if folder is nearest else folder.parent
         staging = Path(tempfile.mkdtemp(prefix=".nofm-", dir=nearby))
         try:
             # What `mkdtemp` makes is private; the result should have the usual permissions.
@@ -45,7 +47,7 @@ def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> 
             ready.mkdir()
             for name, content in files.items():
                 (ready / name).write_bytes(content)
-            if folder.exists():
+            if folder is nearest:
                 for name in files:
                     os.replace(ready / name, folder / name)
             else:

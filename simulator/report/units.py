@@ -40,12 +40,12 @@ class Scale:
 def scale_for(values: Iterable[float], units: Units) -> Scale:
     """The largest unit that the largest of `values` (not negative) reaches, with three digits."""
     largest = max(values, default=0)
-    unit, size = next(iter(units.items()))
-    for name, candidate in units.items():
-        if largest >= candidate:
-            unit, size = name, candidate
+    smallest = next(iter(units))
+    unit = [smallest, *(name for name, size in units.items() if largest >= size)][-1]
+    size = units[unit]
     scaled = largest / size
-    whole = all(value == int(value) for value in (largest, size)) and size == 1
+    # Bytes and counts are whole numbers.
+    whole = unit == smallest and size == 1 and largest == int(largest)
     decimals = 0 if whole or scaled >= 99.95 else 1 if scaled >= 9.995 else 2
     return Scale(unit, size, decimals)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nofm.dataflow.accelerator import Accelerator, load
 from nofm.dataflow.methods import Method
@@ -103,9 +104,11 @@ def _trace(workload: str | Path | Trace, batch: int | None) -> Trace:
 
 
 def _sizes(gemm: str | tuple[int, int, int]) -> tuple[int, int, int]:
-    parts: Sequence[Any] = gemm.lower().split("x") if isinstance(gemm, str) else gemm
     try:
-        m, k, n = (int(part) for part in parts)
+        if isinstance(gemm, str):
+            m, k, n = (int(part) for part in gemm.lower().split("x"))
+        else:
+            m, k, n = (operator.index(part) for part in gemm)
     except (TypeError, ValueError):
         raise InputError(f"a gemm must look like 4096x1152x256 (M x K x N), not {gemm!r}") from None
     for what, size in (("M", m), ("K", k), ("N", n)):

@@ -81,6 +81,10 @@ def simulate(
         str | None, typer.Option(help="Time the workload as another simulator does: scalesim.")
     ] = None,
     array: Annotated[str, typer.Option(metavar="RxC", help="The peer's array.")] = "32x32",
+    explain: Annotated[
+        str | None,
+        typer.Option(metavar="LAYER", help="Show what the scheduler considered for this layer."),
+    ] = None,
     all_rows: Annotated[bool, typer.Option("--all", help="Print every row.")] = False,
     json: Json = False,
     output: Annotated[
@@ -95,6 +99,10 @@ def simulate(
         from nofm.peers import simulate_peer
 
         _print_peer(simulate_peer(workload, peer, array, dataflow or "ws", machine), json)
+        return
+    if explain is not None:
+        options = (interleave, pregeneration, _policy(dataflow, schedule))
+        _explain(explain, workload, batch, method, pattern, machine, options, json)
         return
     from nofm.api import simulate as run
 
@@ -122,6 +130,61 @@ def simulate(
     console.print(tables.step_tables(result, width=console.width, all_rows=all_rows))
     if output is not None:
         console.print(f"Wrote {output}/report.html and the tables, figures and timeline beside it.")
+
+
+def _explain(
+    layer: str,
+    workload: str | None,
+    batch: int | None,
+    method: str,
+    pattern: str,
+    machine: Accelerator,
+    options: tuple[bool, bool, str],
+    json: bool,
+) -> None:
+    from nofm.dataflow.methods import method as find_method
+    from nofm.kernels.pattern import Pattern
+    from nofm.simulator.explain import considered
+    from nofm.simulator.report.tables import records_table
+    from nofm.simulator.step import Options
+    from nofm.workloads.resolve import resolve
+
+    if workload is None:
+        raise InputError("--explain needs a workload, not nothing")
+    interleave, pregeneration, schedule = options
+    rows = considered(
+        resolve(workload, batch),
+        machine,
+        find_method(method),
+        Pattern.parse(pattern),
+        Options(interleave=interleave, pregeneration=pregeneration, schedule=schedule),
+        layer,
+    )
+    if json:
+        _print_json({"schema": "nofm.considered/1", "layer": layer, "considered": rows})
+        return
+    shown = [
+        row
+        | {
+            "product": f"{row['m']} x {row['k']} x {row['n']}",
+            "share": 100 * row["compute_cycles"] / row["cycles"],
+            "mark": "chosen" if row["chosen"] else "",
+        }
+        for row in rows
+    ]
+    columns = {
+        "stage": "stage",
+        "product": "product",
+        "pattern": "N:M",
+        "dataflow": "on",
+        "interleave": "sums",
+        "tile": "tile",
+        "cycles": "cycles",
+        "share": "compute\n%",
+        "dram_bytes": "DRAM\nbytes",
+        "mark": "",
+    }
+    _console().print(records_table(f"{layer}: mappings considered", shown, columns))
 
 
 def _ablation(
@@ -172,7 +235,7 @@ def _accelerator(hardware: str, settings: Sequence[str] | None) -> Accelerator:
             raise InputError(f"--set must look like array.rows=16, not {setting!r}")
         try:
             values[name.strip()] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):  # no TOML value: taken as text, which the entry checks
             values[name.strip()] = text
     return accelerator.with_values(**values)
 

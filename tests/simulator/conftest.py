@@ -1,4 +1,4 @@
-"""Made-up steps for the tests of reports: figures that obey the schema's laws, without a simulator."""
+"""Made-up steps for the tests of reports: they obey the schema's laws, and need no simulator."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -37,14 +39,11 @@ def test_slices_of_a_thread_never_overlap_and_end_with_the_step(
     step: StepResult, clock_mhz: float
 ) -> None:
     accelerator = step.accelerator.with_values(clock_mhz=clock_mhz)
-    dense = StepResult(**{**vars(step.dense), "accelerator": accelerator})
-    result = StepResult(
-        **{k: v for k, v in vars(step).items() if k != "total"}
-        | {"accelerator": accelerator, "dense": dense}
-    )
+    dense = replace(step.dense, accelerator=accelerator)
+    result = replace(step, accelerator=accelerator, dense=dense)
     found = slices(result)
     for some in found.values():
-        for before, after in zip(some, some[1:], strict=False):
+        for before, after in pairwise(some):
             assert before["end"] <= after["start"]
     for process, of in ((1, result), (2, dense)):
         end = max(event["end"] for (p, _), some in found.items() for event in some if p == process)

@@ -262,7 +262,9 @@ def test_interleaving_never_slows_down(method: str, hardware: str) -> None:
     ]
     pd.testing.assert_frame_equal(*others)
     assert off.accelerator.array.interleave == 8  # the machine that was asked for
-    assert (products_of(off)["stall_interleave_cycles"] > 0).any()
+    # A dense product in WS adds to a sum once a pass: it needs no interleaving.
+    stalled = (products_of(off)["stall_interleave_cycles"] > 0).any()
+    assert stalled or (method, hardware) == ("dense", "sat-4x4")
 
 
 @pytest.mark.parametrize("hardware", ["sat-32x32", "sat-4x4"])
@@ -470,4 +472,7 @@ def test_steps_too_long_to_count() -> None:
     )
     work = VectorWork(name="v", work="copy", batch=2**20, forward_reads=2**26, forward_writes=1)
     moves = Trace(name="moves", batch=2**20, layers=(work,))
-    assert "cycles" in refusal(moves, slow, METHODS["dense"])
+    wide = slow.with_values(**{"formats.operand": "fp32"})
+    assert refusal(moves, wide, METHODS["dense"]) == (
+        "moves: a step must have fewer than 2^62 cycles, not 4611686018427387904"
+    )

@@ -202,6 +202,14 @@ def test_moved_elements_of_a_convolutional_network(tmp_path: Path) -> None:
             backward_writes=map_,
         ),
         VectorWork(
+            name="dw.bias",
+            work="reduction",
+            forward_reads=0,
+            forward_writes=0,
+            backward_reads=half,
+            fixed_backward_writes=16,
+        ),
+        VectorWork(
             name="join",
             work="elementwise",
             forward_reads=2 * deep,
@@ -216,6 +224,14 @@ def test_moved_elements_of_a_convolutional_network(tmp_path: Path) -> None:
             forward_writes=32,
             backward_reads=64,
             backward_writes=deep,
+        ),
+        VectorWork(
+            name="fc.bias",
+            work="reduction",
+            forward_reads=0,
+            forward_writes=0,
+            backward_reads=10,
+            fixed_backward_writes=10,
         ),
     ]
 
@@ -299,6 +315,9 @@ def test_an_attention_block(tmp_path: Path, batch: int | str) -> None:
     assert {name: layer.work for name, layer in work.items()} == {
         "embedding": "embedding",
         "x": "elementwise",
+        "q.bias": "reduction",
+        "k.bias": "reduction",
+        "v.bias": "reduction",
         "scaled": "elementwise",
         "masked": "elementwise",
         "probabilities": "softmax",
@@ -566,6 +585,52 @@ def test_odd_operators_are_named(tmp_path: Path) -> None:
     )
 
 
+def test_computed_sizes_are_followed(tmp_path: Path) -> None:
+    """A class token as exporters write it: expanded to the batch of the input, whatever it is."""
+    nodes = [
+        node("Shape", "x", "shape"),
+        node("Gather", "shape zero", "batch", axis=0),
+        node("Unsqueeze", "batch axis", "batch_vector"),
+        node("Concat", "batch_vector minus", "asked", axis=0),
+        node("Shape", "asked", "rank"),
+        node("ConstantOfShape", "rank", "ones", value=helper.make_tensor("one", INT64, [1], [1])),
+        node("Mul", "ones minus_one", "negative"),
+        node("Equal", "asked negative", "as_it_is"),
+        node("Where", "as_it_is ones asked", "target"),
+        node("Expand", "token target", "tokens"),
+        node("Concat", "tokens x", "row", axis=1),
+        node("Slice", "shape first second", "batch_again"),
+        node("Div", "width two", "half"),
+        node("Concat", "batch_again half half_again", "halves", axis=0),
+        node("Reshape", "row halves", "split"),
+        node("MatMul", "split fc.weight", "fc"),
+    ]
+    constants = [
+        helper.make_tensor("zero", INT64, [], [0]),
+        helper.make_tensor("minus_one", INT64, [], [-1]),
+        integers("axis", [0]),
+        integers("minus", [-1, -1]),
+        weight("token", [1, 1, 8]),
+        integers("first", [0]),
+        integers("second", [1]),
+        integers("width", [8]),
+        integers("two", [2]),
+        integers("half_again", [-1]),
+        weight("fc.weight", [10, 3]),
+    ]
+    trace = trace_of(tmp_path, nodes, {"x": ["b", 4, 8]}, constants, batch=6)
+    assert trace.layers[-1] == Linear(
+        name="fc",
+        weight="fc.weight",
+        rows=4,
+        in_features=10,
+        out_features=3,
+        input_gradient=False,
+        prunable=False,
+        batch=6,
+    )
+
+
 def test_tables_do_not_overlap() -> None:
     assert not FREE_OPERATORS & set(VECTOR_OPERATORS)
     assert not set(PRODUCTS) & (FREE_OPERATORS | set(VECTOR_OPERATORS))
@@ -581,7 +646,12 @@ def test_every_operator_of_the_tables_is_one_of_onnx(operator: str) -> None:
     assert onnx.defs.has(operator) or operator in ("Swish", "RMSNormalization")
 
 
-IF_BRANCH = helper.make_graph([node("MatMul", "x w", "inner")], "branch", [], [])
+IF_BRANCH = helper.make_graph(
+    [node("MatMul", "x w", "inner")],
+    "branch",
+    [],
+    [helper.make_tensor_value_info("inner", FLOAT, None)],
+)
 
 
 @pytest.mark.parametrize(
@@ -680,11 +750,18 @@ IF_BRANCH = helper.make_graph([node("MatMul", "x w", "inner")], "branch", [], []
             "elements at most, but has (-4,)",
         ),
         (
-            [node("Add", "x w", "y")],
+            [node("Expand", "x w", "y")],
             {"x": ["b", 1]},
-            [weight("w", [2**31])],
-            "net.onnx: a tensor of one dimension may have 2^20 = 1048576 elements at most, but "
-            "'w' has 2147483648",
+            [weight("w", [2**31], INT64)],
+            "net.onnx: a vector of whole numbers may have 2^20 = 1048576 elements at most, but 'w' "
+            "has 2147483648",
+        ),
+        (
+            [node("MatMul", "x w", "y")],
+            {"x": ["b", 5]},
+            [weight("w", [4, 4])],
+            "net.onnx: ONNX's shape inference refuses MatMul 'y': [ShapeInferenceError] "
+            "Incompatible dimensions for matrix multiplication",
         ),
         (
             [node("Relu", "x", "y")],
