@@ -96,7 +96,7 @@ def capture(
         return replace(lowered, notes=(*notes, *lowered.notes))
 
     # Sizes of 1 hide what grows with the batch: a batch of 1 is worked out from 2 and 4.
-    lowered = at(batch)
+    lowered = at(max(batch, 2))
     if not lowered.scales and batch == 1:
         lowered = at(1)
     mode = () if model.training else ("captured in evaluation mode, as the model was given",)

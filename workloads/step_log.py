@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from typing import Any
 
 import torch
@@ -52,7 +52,7 @@ def record(name: str, model: torch.nn.Module, inputs: Sequence[torch.Tensor]) ->
     with ExitStack() as stack:
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.device("meta"))
-        # The other attention kernels hide their two products.
+        # The other attention kernels hide their two products. (Torch 2.13 has only this one there.)
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(recorder.following_modules())
         stack.enter_context(StandIns(recorder.named))
@@ -197,35 +197,66 @@ class _Recorder(TorchDispatchMode):
         name = aten_ops.plain_name(func._schema.name)
         if name == "detach":  # a view; autograd makes many, some before their operator's own event
             return func(*args, **kwargs)
-        if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
+        qualified = str(func.name())  # type: ignore[no-untyped-call]
+        if torch._C._dispatch_has_kernel_for_dispatch_key(qualified, "CompositeImplicitAutograd"):
             # Such an operator comes whole only where autograd is off altogether (inference mode).
             with self:
                 return func.decompose(*args, **kwargs)
-        node, function = self._claim_node()
+        fresh = self._fresh_nodes()
         output = func(*args, **kwargs)
-        self._append(func, name, args, kwargs, output, node, function)
+        inputs, outputs = _tensor_leaves((args, kwargs)), _tensor_leaves(output)
+        differentiable = (
+            name not in aten_ops.SHAPE_ONLY
+            and any(tensor.requires_grad for tensor in inputs)
+            and any(tensor.is_floating_point() for tensor in outputs)
+        )
+        node, function = self._claim_node(fresh, differentiable=differentiable)
+        self._append(func, name, args, kwargs, inputs, outputs, node, function)
         return output
 
-    def _claim_node(self) -> tuple[int | None, int | None]:
-        """The autograd node that belongs to the operator that runs, and its custom function's.
-
-        Autograd makes an operator's node before it runs the operator, and numbers the nodes in
-        turn. Now and then it runs another operator in between (a copy of what an in-place operator
-        overwrites); then the number is still unclaimed when its own operator comes. A node that is
-        made while gradients are off belongs to a custom function.
-        """
-        if torch._C._current_graph_task_id() != -1 and not torch.is_grad_enabled():
-            return None, None
+    def _fresh_nodes(self) -> list[int]:
+        """Autograd nodes made since the last operator."""
         upcoming = _get_sequence_nr()
         fresh = list(range(self._next_node, upcoming))
         self._next_node = max(self._next_node, upcoming)
+        return fresh
+
+    def _claim_node(
+        self, fresh: list[int], *, differentiable: bool
+    ) -> tuple[int | None, int | None]:
+        """The autograd node that belongs to the operator that ran, and its custom function's.
+
+        Autograd makes an operator's node before it runs the operator, and numbers the nodes in
+        turn. Now and then it runs another operator in between (a copy of what an in-place operator
+        overwrites); then the number is still unclaimed when its own operator comes.
+
+        A node that is made before an operator runs without gradients belongs to a custom function;
+        or to the next operator, when hooks on saved tensors ran in between.
+        """
         if not torch.is_grad_enabled():
             if fresh:
-                self._function = fresh[-1]
+                self._function = fresh.pop()
+                self._unclaimed += fresh
             return None, self._function
-        self._function = None
-        self._unclaimed += fresh
+        function, self._function = self._function, None
+        if fresh:
+            self._unclaimed += fresh
+            return self._unclaimed.pop(), None
+        if not differentiable:
+            self._function = function
+            return None, None
+        if function is not None:
+            self._release(function)
+            return function, None
         return (self._unclaimed.pop() if self._unclaimed else None), None
+
+    def _release(self, function: int) -> None:
+        """The latest operators did not run in a custom function after all."""
+        events = self.log.events
+        for index in range(len(events) - 1, -1, -1):
+            if events[index].function != function:
+                break
+            events[index] = replace(events[index], function=None)
 
     def _append(
         self,
@@ -233,12 +264,11 @@ class _Recorder(TorchDispatchMode):
         name: str,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        output: Any,
+        inputs: list[torch.Tensor],
+        outputs: list[torch.Tensor],
         node: int | None,
         function: int | None,
     ) -> None:
-        inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-        outputs = [leaf for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor)]
         changed = _changed(func, name, args, kwargs)
         seen = {self._storage(tensor) for tensor in inputs}
         made = [tensor for tensor in outputs if self._storage(tensor) not in seen]
@@ -325,6 +355,10 @@ class _Recorder(TorchDispatchMode):
         )
 
 
+def _tensor_leaves(value: object) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
 def _changed(
     func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> list[torch.Tensor]:
@@ -338,7 +372,7 @@ def _changed(
     for index, argument in enumerate(func._schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
             value = args[index] if index < len(args) else kwargs.get(argument.name)
-            found += [leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+            found += _tensor_leaves(value)
     return found
 
 

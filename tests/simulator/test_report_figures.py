@@ -56,12 +56,11 @@ def check_legible(figure: Figure) -> None:
         assert not covered, f"{one!r} and {other!r} cover each other"
 
 
-@pytest.mark.parametrize("layers", [1, 2, 20, 22, 23, 60, 61, 75, 130])
+@pytest.mark.parametrize("layers", [2, 20, 60, 130])
 @pytest.mark.parametrize("dots", [True, False])
 def test_no_text_is_cut_or_covered_however_many_layers(make_step, layers: int, dots: bool) -> None:
     names = None if dots else [f"a_layer_with_quite_a_long_name_{i}" for i in range(layers)]
-    step = make_step(max(layers, 2), names=names) if layers > 1 else make_step(names=["a", "b"])
-    for figure in step_figures(step).values():
+    for figure in step_figures(make_step(layers, names=names)).values():
         check_legible(figure)
 
 
@@ -141,7 +140,8 @@ def test_the_ablation_compares_with_the_first_dense_step() -> None:
 
 
 @pytest.mark.parametrize("form", ["png", "svg"])
-def test_a_figure_has_the_same_bytes_every_time(step: StepResult, form: str) -> None:
+def test_a_figure_has_the_same_bytes_every_time(make_step, form: str) -> None:
+    step = make_step(4)
     first = {k: figures.render(v, form) for k, v in step_figures(step, ABLATION).items()}
     again = {k: figures.render(v, form) for k, v in step_figures(step, ABLATION).items()}
     assert first == again

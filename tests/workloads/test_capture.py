@@ -331,6 +331,26 @@ class Custom(nn.Module):
         return Product.apply(self.first(x), self.weight)
 
 
+class Packed(nn.Module):
+    """Keeps activations in half precision until the backward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 7))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.autograd.graph.saved_tensors_hooks(torch.Tensor.half, torch.Tensor.float):
+            return self.layers(x)
+
+
+class CustomThenMask(Custom):
+    """An operator without gradient follows the custom function."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = super().forward(x)
+        return y * (y > 1)
+
+
 ZOO: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "functional": (lambda: Functional(2, (5, 3, 3, 3), (7, 5), (7, 11), (11, 13)), (2, 3, 8, 8)),
     "frozen": (Frozen, (2, 3, 8, 8)),
@@ -363,6 +383,8 @@ ZOO: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "checkpointed": (lambda: Checkpointed(reentrant=False), (2, 3)),
     "checkpointed, reentrant": (lambda: Checkpointed(reentrant=True), (2, 3)),
     "custom function": (Custom, (2, 3)),
+    "custom function, mask": (CustomThenMask, (2, 3)),
+    "packed": (Packed, (2, 3)),
 }
 
 
