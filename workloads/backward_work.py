@@ -125,7 +125,7 @@ def _assign(
 def _role(forward: Event, gradient: Event) -> str | None:
     """Whether a gradient event gives the gradient of a product's "first" or "second" operand.
 
-    "either" where a square product of a tensor with itself does not tell.
+    "either" where sizes and operands do not tell, as for the square of a matrix.
     """
     if forward.work != "product":
         return None
@@ -143,6 +143,8 @@ def _role(forward: Event, gradient: Event) -> str | None:
     to_first, to_second = by.k == of.n, by.k == of.m
     if uses_first != uses_second:
         to_first, to_second = to_first and uses_second, to_second and uses_first
+    if to_first and to_second and of.first.requires_grad != of.second.requires_grad:
+        return "first" if of.first.requires_grad else "second"
     if to_first == to_second:
         return "either" if to_first else None
     return "first" if to_first else "second"

@@ -57,6 +57,7 @@ def capture(
 
     if not isinstance(model, torch.nn.Module):
         raise InputError(f"a model must be a torch.nn.Module, not {type(model).__name__}")
+    model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
     name = type(model).__name__ if name is None else name
     specs = _specs(inputs)
     given = specs[0].shape[0]

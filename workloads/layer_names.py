@@ -11,7 +11,8 @@ class LayerNames:
 
     Args:
         modules: paths of all modules; none is given to another module's layer.
-        leaves: paths of the modules that are one operation, such as a torch normalisation.
+        leaves: paths of the modules that are one operation and no product, such as torch's
+            normalisations.
     """
 
     def __init__(self, modules: Collection[str], leaves: Collection[str]) -> None:

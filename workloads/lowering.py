@@ -113,7 +113,8 @@ class _Lowering:
         self.notes = notes
         self.layers: list[Layer] = []
         self.scales = doubled is not None
-        self.names = LayerNames(log.modules, log.leaves)
+        products = {e.module for e in log.events if e.work in ("product", "convolution")}
+        self.names = LayerNames(log.modules, log.leaves - products)
         self.weights = Weights(log.parameters)
         self._first: set[str] = set()  # weight layers right behind the inputs
         self._last: WeightLayer | None = None
@@ -127,8 +128,8 @@ class _Lowering:
         again = sum(event.again and event.work != "view" for event in self.log.events)
         if again:
             self.notes.append(
-                f"{again} forward operators run again in the backward pass (activation "
-                "checkpointing): they are forward work at the end of the trace"
+                f"{again} operators of the forward pass run during a backward pass, as in activation "
+                "checkpointing: they count as forward work, in the order in which they run"
             )
         return self.layers
 

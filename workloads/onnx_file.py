@@ -156,7 +156,7 @@ class _Lowering:
     def _train(self, node: OnnxNode, names: Iterable[str]) -> None:
         """Count parameters that are no layer's weight."""
         for name in names:
-            if self.graph.is_parameter(name):
+            if self.graph.is_stored_parameter(name):
                 parameter = self.graph.constants[name]
                 self.elements[parameter] = self.graph.elements(node, parameter).fixed
 

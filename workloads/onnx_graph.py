@@ -88,6 +88,7 @@ class OnnxGraph:
             None where shape inference does not know it.
         constants: tensors that depend on no input, each with the parameter that it comes from.
         floats: tensors of a floating-point type.
+        stored: tensors that the file stores, rather than computes.
     """
 
     name: str
@@ -97,6 +98,7 @@ class OnnxGraph:
     shapes: list[dict[str, tuple[int | None, ...]]]
     constants: dict[str, str]
     floats: set[str]
+    stored: set[str]
     users: dict[str, list[OnnxNode]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -160,6 +162,10 @@ class OnnxGraph:
         """Whether a tensor is a constant of a floating-point type."""
         return name in self.constants and name in self.floats
 
+    def is_stored_parameter(self, name: str) -> bool:
+        """Whether a tensor is a parameter that the file stores, or a view or rows of one."""
+        return self.is_parameter(name) and self.constants[name] in self.stored
+
 
 def read(path: str | Path) -> OnnxGraph:
     """Read an ONNX file.
@@ -197,6 +203,7 @@ def read(path: str | Path) -> OnnxGraph:
         floats={
             name for name, kind in types.items() if kind.tensor_type.elem_type in _float_types(onnx)
         },
+        stored=constants,
     )
 
 

@@ -86,12 +86,12 @@ PARAMETER_INPUTS = {
 
 
 def parameters(graph: OnnxGraph, node: OnnxNode) -> list[str]:
-    """The trained tensors of a node, one for each parameter; single numbers are none."""
+    """The trained tensors of a node; single numbers are none, nor is what the graph computes."""
     names = node.inputs[PARAMETER_INPUTS.get(node.operator, slice(0))]
     return [
         name
         for name in dict.fromkeys(names)
-        if graph.is_parameter(name) and graph.elements(node, name).fixed > 1
+        if graph.is_stored_parameter(name) and graph.elements(node, name).fixed > 1
     ]
 
 

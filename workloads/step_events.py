@@ -72,7 +72,7 @@ class Event:
         reads, writes: elements.
         constant: it depends on no input, gradient or parameter.
         gradient: it is gradient work of the backward pass.
-        again: it is forward work that runs in the backward pass (activation checkpointing).
+        again: it is forward work that runs during a backward pass (activation checkpointing).
         node: the autograd node that a forward operator made, or that a gradient operator ran in.
         function: the node of the custom autograd function whose forward ran it.
         accumulated: name of the parameter whose gradient it accumulates, or "".

@@ -99,7 +99,7 @@ def _merged(parts: Mapping[str, int], least: float) -> dict[str, int]:
     """Stalls that would be too thin to see, as one part."""
     kept = {part: n for part, n in parts.items() if n and (n >= least or part not in STALLS)}
     rest = sum(parts.values()) - sum(kept.values())
-    return kept | ({"rest": rest} if rest else {})
+    return kept
 
 
 def _patches(entries: Sequence[tuple[str, str]]) -> list[Any]:

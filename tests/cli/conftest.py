@@ -53,7 +53,7 @@ def run(*arguments: object) -> Ran:
     return Ran(int(left.value.code or 0), out.getvalue(), err.getvalue())
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def nofm() -> Callable[..., Ran]:
     """The command."""
     return run

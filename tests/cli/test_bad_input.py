@@ -29,7 +29,7 @@ KNOWN = {
 }
 PATTERNS = "1:2, 1:4, 2:4, 1:8, 2:8, 4:8, 1:16, 2:16, 4:16"
 KIB = ("buffers.activation_kib", "buffers.weight_kib", "buffers.output_kib")
-TINY = [f"--set={name}=1" for name in KIB]
+TINY = [*(f"--set={name}=1" for name in KIB), "--set=array.columns=4096"]
 
 REFUSED = [
     (
@@ -78,7 +78,7 @@ REFUSED = [
     ),
     (
         "simulate resnet9 --batch 2000000000",
-        "layer 'stem.0': its output has 131072000000000 elements, more than 2^46 = 70368744177664",
+        "layer 'prepare.0': its output has 131072000000000 elements, more than 2^46 = 70368744177664",
     ),
     (
         "simulate --gemm 0x1x1",
@@ -128,13 +128,16 @@ REFUSED = [
         "accelerator 'sat-32x32': DRAM must move from 2^-15 to 2^15 bytes a cycle, not 5e-09",
     ),
     (
-        f"simulate --gemm 9x99x99 --pattern dense {' '.join(TINY)}",
+        f"simulate --gemm 9x99x9999 --pattern dense {' '.join(TINY)}",
         "layer 'gemm', ff: the buffers of accelerator 'sat-32x32' cannot hold one tile of "
-        "9 x 99 x 99 (activation 1 KiB, weight 1 KiB, output 1 KiB)",
+        "9 x 99 x 9999 (activation 1 KiB, weight 1 KiB, output 1 KiB)",
     ),
     ("simulate none.csv", "cannot read 'none.csv': No such file or directory"),
     ("simulate none.onnx", "cannot read 'none.onnx': No such file or directory"),
-    ("simulate none.safetensors", "cannot read 'none.safetensors': No such file or directory"),
+    (
+        "simulate none.safetensors",
+        "cannot read trace file 'none.safetensors': No such file or directory",
+    ),
     (
         "simulate torch.nn:Linear",
         "torch.nn:Linear is a torch model: capture it first with nofm trace torch.nn:Linear "
@@ -170,9 +173,9 @@ def test_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("line", ["simulate resnet9 --batch ten", "simulate --gemm"])
+@pytest.mark.parametrize("line", ["simulate resnet9 --batch ten", "simulate resnet9 --gemm"])
 def test_words_that_the_parser_refuses(nofm: Run, line: str) -> None:
-    assert line.split()[-1].lstrip("-") in nofm(*line.split()).refusal()
+    assert line.split()[2] in nofm(*line.split()).refusal()
 
 
 @pytest.mark.parametrize("value", ["[" * 5000, "9" * 5000, "0x" + "f" * 5000, '"', "\n", "a\nb"])
@@ -229,7 +232,7 @@ def test_malformed_traces(nofm: Run, tmp_path: Path, content: bytes) -> None:
 )
 def test_malformed_onnx(nofm: Run, tmp_path: Path, content: bytes) -> None:
     path = malformed(tmp_path, "mine.onnx", content)
-    assert str(path) in nofm("simulate", path).refusal()
+    assert path.name in nofm("simulate", path).refusal()
 
 
 @pytest.mark.parametrize(
@@ -239,17 +242,17 @@ def test_malformed_onnx(nofm: Run, tmp_path: Path, content: bytes) -> None:
 def test_malformed_csv(nofm: Run, tmp_path: Path, content: bytes) -> None:
     path = malformed(tmp_path, "mine.csv", content)
     for arguments in ((), ("--peer", "scalesim")):
-        assert str(path) in nofm("simulate", path, *arguments).refusal()
+        assert path.name in nofm("simulate", path, *arguments).refusal()
 
 
 def test_where_nothing_can_be_written(nofm: Run, tmp_path: Path) -> None:
     """A file in the way, above the folder or in its place."""
     file = malformed(tmp_path, "file", b"mine")
     shape = ("simulate", "--gemm", "64x64x64", "-o")
-    assert nofm(*shape, file).refusal() == (
-        f"cannot write to {file}: it must be a folder, not a file"
-    )
-    assert "Not a directory" in nofm(*shape, file / "below").refusal()
+    for folder in (file, file / "below"):
+        assert nofm(*shape, folder).refusal() == (
+            f"cannot write to {folder}: {file} is not a folder"
+        )
     path = tmp_path / "mine.safetensors"
     save(TRACE, path)
     for out in (file / "x.safetensors", tmp_path / "absent" / "x.safetensors"):
@@ -323,10 +326,8 @@ WORDS = st.sampled_from(
 
 @settings(max_examples=150)
 @given(first=st.sampled_from([["simulate"], ["simulate", "--gemm", "8x8x8"], []]), data=st.data())
-def test_any_words_are_run_or_refused(first: list[str], data: st.DataObject) -> None:
-    from tests_cli_conftest import run  # the fixture cannot be shared between examples
-
-    ran = run(*first, *data.draw(st.lists(WORDS | st.text(max_size=4), max_size=5)))
+def test_any_words_are_run_or_refused(nofm: Run, first: list[str], data: st.DataObject) -> None:
+    ran = nofm(*first, *data.draw(st.lists(WORDS | st.text(max_size=4), max_size=5)))
     assert ran.code in (0, 2)
     if ran.code == 2 and ran.err:
         ran.refusal()

@@ -709,7 +709,7 @@ def test_what_is_the_same_in_every_step_is_left_out() -> None:
     assert vectors(Table(), "2x4x6") == [("mul", "elementwise", 24, 24, 24, 24)]
 
 
-def test_recomputation_is_forward_work_at_the_end() -> None:
+def test_recomputation_is_forward_work_where_it_runs() -> None:
     trace = capture(Checkpointed(reentrant=False), "2x3")
     names = [layer.name for layer in trace.weight_layers]
     assert names[:3] == ["first", "inner.0", "inner.2"]
@@ -719,8 +719,8 @@ def test_recomputation_is_forward_work_at_the_end() -> None:
     )
     (note,) = trace.notes
     assert note.endswith(
-        "forward operators run again in the backward pass (activation checkpointing): they are "
-        "forward work at the end of the trace"
+        "operators of the forward pass run during a backward pass, as in activation "
+        "checkpointing: they count as forward work, in the order in which they run"
     )
 
 
@@ -875,7 +875,46 @@ def test_the_caller_may_have_gradients_off() -> None:
         assert capture(Custom(), "2x3") == capture(Custom(), "2x3")
 
 
-def test_half_precision_and_token_ids() -> None:
+def test_a_compiled_model_is_captured_like_the_plain_one() -> None:
+    model = nn.Sequential(nn.Linear(5, 7), nn.ReLU())
+    assert capture(torch.compile(model), "2x5") == capture(model, "2x5")
+
+
+def test_vectorised_samples() -> None:
+    class Each(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.empty(7, 5))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.vmap(lambda row: self.weight @ row)(x)
+
+    (layer,) = capture(Each(), "3x5").layers
+    assert isinstance(layer, Linear)
+    assert (layer.weight, layer.rows, layer.batch) == ("weight", 1, 3)
+
+
+def test_gradients_within_the_forward_pass() -> None:
+    class Slope(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = x.requires_grad_()
+            (slope,) = torch.autograd.grad(self.net(x).sum(), x, create_graph=True)
+            return slope
+
+    trace = capture(Slope(), "2x3")
+    assert [(layer.name, layer.weight) for layer in trace.weight_layers] == [
+        ("net.0", "net.0.weight"),
+        ("net.2", "net.2.weight"),
+        ("linear", "net.2.weight"),
+        ("linear.1", "net.0.weight"),
+    ]
+
+
+def test_half_precision() -> None:
     trace = capture(nn.Linear(5, 7).to(torch.bfloat16), "2x5:bfloat16")
     assert trace.layers == capture(nn.Linear(5, 7), "2x5").layers
 
