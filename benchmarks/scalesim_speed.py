@@ -3,10 +3,10 @@
     python benchmarks/scalesim_speed.py [--cycles 200000]
 
 Layers of ResNet-50's dense forward pass at batch 1 are drawn with a fixed seed, until SCALE-Sim
-would simulate the given number of cycles for them (its whole forward pass takes most of an hour).
+would simulate the given number of cycles for them (all of them take it half an hour).
 They are written as one SCALE-Sim topology, with the padding in the input sizes, and timed by
-SCALE-Sim, by the closed forms that give SCALE-Sim's own figures, and by SAT's simulator. What
-start-up costs is in none of the figures; the closed forms' cycles must equal SCALE-Sim's.
+SCALE-Sim, by the closed forms that give SCALE-Sim's own figures, and by SAT's simulator. Times are
+CPU seconds of one core without start-up. The closed forms' cycles must equal SCALE-Sim's.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from nofm.simulator.scalesim import simulate_topology
 from nofm.workloads import scalesim_csv
 from nofm.workloads.layer import Convolution, Linear
 from nofm.workloads.networks import load as network
+from nofm.workloads.trace import Trace
 
 ROOT = Path(__file__).parents[1]
 PYTHON = ROOT / ".venvs" / "scalesim" / "bin" / "python"
@@ -132,6 +133,42 @@ def processor() -> str:
     return names[0] if names else platform.machine()
 
 
+def compare(path: Path, machines: list[Accelerator]) -> float:
+    """Time SCALE-Sim and NofM on one topology, print it; SCALE-Sim's cycles a CPU second."""
+    topology, trace = scalesim_csv.read(path), scalesim_csv.load(path)
+    theirs, seconds = scalesim(path)
+    ours = simulate_topology(topology, ROWS, COLUMNS, DATAFLOW)
+    assert [layer.cycles for layer in ours] == theirs
+    rate = sum(theirs) / seconds
+    print(
+        f"SCALE-Sim 3.0.0: {sum(theirs):,} cycles in {seconds:.1f} CPU s, {rate:,.0f} a second. "
+        "For the same layers NofM is faster by"
+    )
+    timed: dict[str, float] = {
+        "closed forms of SCALE-Sim's figures, equal on every layer": cpu_seconds(
+            lambda: simulate_topology(topology, ROWS, COLUMNS, DATAFLOW)
+        ),
+        "nofm simulate --peer, reading the file, SAT's forward pass too": cpu_seconds(
+            lambda: simulate_peer(path, "scalesim", f"{ROWS}x{COLUMNS}", DATAFLOW, machines[0])
+        ),
+        "SAT, whole training step with schedule search, one at a time": cpu_seconds(
+            lambda: nofm.simulate(trace, method="dense", pattern="dense", hardware=machines[0])
+        ),
+        "SAT, whole training step with schedule search, in a batch": in_a_batch(trace, machines),
+    }
+    for what, took in timed.items():
+        print(f"{seconds / took:>13,.0f} x  {what} ({1e6 * took:,.0f} us)")
+    return rate
+
+
+def in_a_batch(trace: Trace, machines: list[Accelerator]) -> float:
+    """CPU seconds of one training step of a batch."""
+    took = cpu_seconds(
+        lambda: nofm.sweep_hardware(trace, machines, method="dense", pattern="dense")
+    )
+    return took / len(machines)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Time NofM against the real SCALE-Sim.")
@@ -142,54 +179,23 @@ def main() -> None:
             "SCALE-Sim's environment is not there; make it with: tools/scalesim_env.sh"
         )
     print(f"{processor()}, load average {os.getloadavg()[0]:.2f} on {os.cpu_count()} cores.")
+    machines = designs(load("sat-32x32"))
     with tempfile.TemporaryDirectory() as name:
-        path, whole = draw(Path(name), cycles)
-        topology = scalesim_csv.read(path)
-        trace = scalesim_csv.load(path)
-        everything = scalesim_csv.read(whole)
-        theirs, seconds = scalesim(path)
-        ours = simulate_topology(topology, ROWS, COLUMNS, DATAFLOW)
-        assert [layer.cycles for layer in ours] == theirs
+        part, whole = draw(Path(name), cycles)
+        layers, everything = scalesim_csv.read(part).rows, scalesim_csv.read(whole)
         print(
-            f"{len(ours)} of ResNet-50's {len(everything.rows)} weight layers, dense forward, batch 1, on "
-            f"{ROWS}x{COLUMNS} {DATAFLOW}: {', '.join(row.name for row in topology.rows)}."
+            f"{len(layers)} of ResNet-50's {len(everything.rows)} weight layers, dense forward, "
+            f"batch 1, {ROWS}x{COLUMNS} {DATAFLOW}: {', '.join(row.name for row in layers)}."
         )
-        print(
-            f"SCALE-Sim 3.0.0: {sum(theirs):,} cycles in {seconds:.1f} CPU s, "
-            f"{sum(theirs) / seconds:,.0f} cycles a second."
-        )
-        machine = load("sat-32x32")
-        machines = designs(machine)
-        timed: dict[str, float] = {
-            "closed forms of SCALE-Sim's figures, equal on every layer": cpu_seconds(
-                lambda: simulate_topology(topology, ROWS, COLUMNS, DATAFLOW)
-            ),
-            "nofm simulate --peer, reading the file, SAT's forward pass too": cpu_seconds(
-                lambda: simulate_peer(path, "scalesim", f"{ROWS}x{COLUMNS}", DATAFLOW, machine)
-            ),
-            "SAT, whole training step with schedule search, one at a time": cpu_seconds(
-                lambda: nofm.simulate(trace, method="dense", pattern="dense")
-            ),
-            "SAT, whole training step with schedule search, in a batch": cpu_seconds(
-                lambda: nofm.sweep_hardware(trace, machines, method="dense", pattern="dense")
-            )
-            / DESIGNS,
-        }
-        for what, took in timed.items():
-            print(f"{seconds / took:>13,.0f} x  {what} ({1e6 * took:,.0f} us)")
-        total = sum(
-            layer.cycles for layer in simulate_topology(everything, ROWS, COLUMNS, DATAFLOW)
-        )
-        projected = total * seconds / sum(theirs)
-        trace = scalesim_csv.load(whole)
-        took = cpu_seconds(
-            lambda: nofm.sweep_hardware(trace, machines, method="dense", pattern="dense")
-        )
-        print(
-            f"All {len(everything.rows)} layers, {total:,} cycles, would take SCALE-Sim "
-            f"{projected:,.0f} CPU s at that rate; SAT's whole training step of them, in a batch, "
-            f"takes {1e6 * took / DESIGNS:,.0f} us: {projected * DESIGNS / took:,.0f} x."
-        )
+        rate = compare(part, machines)
+        figures = simulate_topology(everything, ROWS, COLUMNS, DATAFLOW)
+        total = sum(layer.cycles for layer in figures)
+        took = in_a_batch(scalesim_csv.load(whole), machines)
+    print(
+        f"All {len(figures)} layers, {total:,} cycles, would take SCALE-Sim {total / rate:,.0f} "
+        f"CPU s at that rate; SAT's whole training step of them, in a batch, takes "
+        f"{1e6 * took:,.0f} us: {total / rate / took:,.0f} x (projected)."
+    )
     print(f"Load average {os.getloadavg()[0]:.2f} at the end.")
 
 

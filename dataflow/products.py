@@ -38,7 +38,8 @@ class Image:
     """How an operand that is a feature map lies in memory.
 
     The operand's positions run along one dimension of the product; `out_*` positions of it read
-    an `in_height` x `in_width` map with a window of `extent` rows moved by `stride` rows.
+    an `in_height` x `in_width` map with a window of `extent` rows moved by `stride` rows. Rows
+    that no window reads are not part of the map.
     `positions` = 0 means a plain matrix: every position is a row of its own.
     """
 
@@ -242,7 +243,7 @@ class _Window:
             out_width=math.prod(self.small[1:]),
             stride=self.stride[0],
             extent=self.extents[0],
-            in_height=self.large[0],
+            in_height=_rows_read(self.small[0], self.stride[0], self.extents[0], self.large[0]),
             in_width=math.prod(self.large[1:]),
         )
 
@@ -291,12 +292,17 @@ class _Window:
                         out_width=math.prod(positions[1:]),
                         stride=1,
                         extent=phase[0][2],
-                        in_height=self.small[0],
+                        in_height=_rows_read(positions[0], 1, taps[0], self.small[0]),
                         in_width=math.prod(self.small[1:]),
                     ),
                 )
             )
         return tuple(found)
+
+
+def _rows_read(positions: int, stride: int, extent: int, rows: int) -> int:
+    """Rows of a map that a window reads at all its positions; the others need not be fetched."""
+    return min(rows, (positions - 1) * stride + extent)
 
 
 def _phases(

@@ -128,8 +128,8 @@ class _Lowering:
         again = sum(event.again and event.work != "view" for event in self.log.events)
         if again:
             self.notes.append(
-                f"{again} operators of the forward pass run during a backward pass, as in activation "
-                "checkpointing: they count as forward work, in the order in which they run"
+                f"{again} operators of the forward pass run during a backward pass, as in "
+                "activation checkpointing: they count as forward work, in the order they run in"
             )
         return self.layers
 

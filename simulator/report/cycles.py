@@ -21,7 +21,7 @@ _POWERS = {
 
 def cycles_figure(result: StepResult) -> Figure:
     """Cycles of every stage by what the engines do in them, dense beside sparse."""
-    steps = [(_step_name(result), result)]
+    steps = [(summary.variant(result), result)]
     if result.dense is not None:
         steps.insert(0, ("dense", result.dense))
     bars = [
@@ -99,14 +99,10 @@ def _merged(parts: Mapping[str, int], least: float) -> dict[str, int]:
     """Stalls that would be too thin to see, as one part."""
     kept = {part: n for part, n in parts.items() if n and (n >= least or part not in STALLS)}
     rest = sum(parts.values()) - sum(kept.values())
-    return kept
+    return kept | ({"rest": rest} if rest else {})
 
 
 def _patches(entries: Sequence[tuple[str, str]]) -> list[Any]:
     from matplotlib.patches import Patch
 
     return [Patch(color=colour, label=label) for label, colour in entries]
-
-
-def _step_name(result: StepResult) -> str:
-    return result.method if result.pattern == "dense" else f"{result.method} {result.pattern}"

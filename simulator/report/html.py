@@ -81,11 +81,10 @@ def _text(value: object) -> str:
 
 
 def _lead(result: StepResult) -> str:
-    pattern = "" if result.pattern == "dense" else f" {result.pattern}"
-    return (
-        f"One training step, batch {result.batch}, {result.method}{pattern}, "
-        f"on {result.accelerator.name}"
-    )
+    what = "One matrix product"
+    if not summary.of_product(result):
+        what = f"One training step, batch {result.batch}"
+    return f"{what}, {summary.variant(result)}, on {result.accelerator.name}"
 
 
 def _cards(result: StepResult) -> str:
@@ -107,7 +106,9 @@ def _cards(result: StepResult) -> str:
     ]
     lines = [_card(*card) for card in cards]
     if dense:
-        products = f"over dense; products alone: {total['product_speedup']:.2f}×"
+        products = "over dense"
+        if not summary.of_product(result):
+            products += f"; products alone: {total['product_speedup']:.2f}×"
         lines.insert(0, _card("speedup", f"{total['speedup']:.2f}×", products, "main"))
     return "\n".join(lines)
 

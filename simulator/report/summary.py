@@ -37,13 +37,22 @@ TENSOR_SYMBOLS: dict[str, str] = {
 """Symbols of the tensors."""
 
 
+def of_product(result: StepResult) -> bool:
+    """Whether one product was simulated, and no training step."""
+    return result.method == "product"
+
+
 def title(result: StepResult) -> str:
     """What was simulated, in one line."""
-    sparse = "" if result.pattern == "dense" else f" {result.pattern}"
-    return (
-        f"{result.workload}, batch {result.batch}, {result.method}{sparse} "
-        f"on {result.accelerator.name}"
-    )
+    batch = "" if of_product(result) else f"batch {result.batch}, "
+    return f"{result.workload}, {batch}{variant(result)} on {result.accelerator.name}"
+
+
+def variant(result: StepResult) -> str:
+    """Method and pattern, as far as there are any."""
+    method = [] if of_product(result) else [result.method]
+    pattern = [] if result.pattern == "dense" else [result.pattern]
+    return " ".join(method + pattern) or "dense"
 
 
 def records(layers: pd.DataFrame) -> list[dict[str, Any]]:

@@ -71,10 +71,9 @@ def job_table(result: StepResult, *, width: int = 120, all_rows: bool = False) -
         kinds = _kinds(rows)
         rows = kinds.nlargest(COSTLIEST, "cycles")
         share = rows["cycles"].sum() / kinds["cycles"].sum()
-        of = f"the {len(rows)} costliest of " if len(rows) < len(kinds) else ""
-        title = (
-            f"{of}{len(kinds)} kinds of job ({len(result.layers)} jobs), {share:.0%} of the cycles"
-        )
+        title = f"{_count(len(kinds), 'kind')} of job ({_count(len(result.layers), 'job')})"
+        if len(rows) < len(kinds):
+            title = f"the {len(rows)} costliest of {title}, {share:.0%} of the cycles"
     for detail, gap in ((3, 2), (3, 1), (2, 2), (2, 1), (1, 1), (0, 1)):
         columns = list(_job_columns(rows, result.dense is not None, detail))
         room = width - sum(_width(column) + gap for column in columns)
@@ -174,9 +173,11 @@ def total_lines(result: StepResult) -> Text:
     text = Text()
     if result.dense is not None:
         text.append(f"{total['speedup']:.2f}x", style="bold green")
+        products = f"{total['product_speedup']:.2f}x in the matrix products alone"
         text.append(
-            f" as fast as dense training ({total['product_speedup']:.2f}x in the matrix products "
-            "alone)\n"
+            " as fast as the dense product\n"
+            if summary.of_product(result)
+            else f" as fast as dense training ({products})\n"
         )
     text.append(
         f"{amount(total['cycles'], COUNT)} cycles, {amount(total['seconds'], SECONDS)} at {clock}"
@@ -257,6 +258,10 @@ def _table(
         # As `Text`, a layer's name is no markup.
         table.add_row(*map(Text, row), end_section=last, style=style)
     return table
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _width(column: Column) -> int:

@@ -126,7 +126,7 @@ RUN = [
     "-c constraints.txt pip hatchling",
     "-c constraints.txt --no-build-isolation -e .[torch,onnx]",
 ]
-TEST = [RUN[0], "-c constraints.txt --no-build-isolation -e .[torch,onnx,test,dev]"]
+TEST = [RUN[0], "-c constraints.txt --no-build-isolation -e .[torch,onnx,test,dev,notebooks]"]
 QUIET = "--quiet "
 
 

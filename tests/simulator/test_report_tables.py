@@ -31,7 +31,7 @@ def test_by_default_alike_jobs_share_a_row_and_the_costliest_are_shown(make_step
     step = make_step(names=["a", "b"])
     twice = replace(step, layers=step.layers.iloc[[0, 0, 1]])
     lines = printed(tables.job_table(twice, width=100), 100)
-    assert lines[0].endswith("2 kinds of job (3 jobs), 100% of the cycles")
+    assert lines[0].endswith("2 kinds of job (3 jobs)")
     assert [line.split()[:3] for line in lines[4:]] == [["a", "x2", "ff"], ["a.norm", "ff", "–"]]
 
 

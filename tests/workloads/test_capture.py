@@ -720,7 +720,7 @@ def test_recomputation_is_forward_work_where_it_runs() -> None:
     (note,) = trace.notes
     assert note.endswith(
         "operators of the forward pass run during a backward pass, as in activation "
-        "checkpointing: they count as forward work, in the order in which they run"
+        "checkpointing: they count as forward work, in the order they run in"
     )
 
 
@@ -875,6 +875,7 @@ def test_the_caller_may_have_gradients_off() -> None:
         assert capture(Custom(), "2x3") == capture(Custom(), "2x3")
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of torch's own import
 def test_a_compiled_model_is_captured_like_the_plain_one() -> None:
     model = nn.Sequential(nn.Linear(5, 7), nn.ReLU())
     assert capture(torch.compile(model), "2x5") == capture(model, "2x5")
