@@ -16,6 +16,7 @@ import random
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -78,7 +79,9 @@ def main() -> None:
             nofm.simulate(trace, method="bdwp", pattern="2:8", hardware=machine)
 
     single = seconds(one_by_one) / len(few)
-    print(f"ResNet-50 BDWP 2:8 step, schedule search included: {1 / batch:,.0f} a second in a batch,")
+    print(
+        f"ResNet-50 BDWP 2:8 step, schedule search included: {1 / batch:,.0f} a second in a batch,"
+    )
     print(f"  {single / batch:,.0f} times the rate of nofm.simulate ({1 / single:,.1f} a second).")
 
     method, pattern = METHODS["bdwp"], Pattern(2, 8)
@@ -97,13 +100,12 @@ def main() -> None:
         f"a second ({len(mappings):,} in {took:.2f} s)."
     )
 
-    print(f"Peak memory of all this: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB.")
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"Peak memory of all this: {peak_kib / 1024:.0f} MiB.")
     assert "torch" not in sys.modules
     command = [sys.executable, "-m", "nofm.cli", "simulate", "resnet18", "--batch", "512", "--json"]
     took = seconds(subprocess.run, command, check=True, stdout=subprocess.DEVNULL)
     print(f"nofm simulate resnet18, compiled code cached: {took:.2f} s.")
-    import tempfile
-
     with tempfile.TemporaryDirectory() as empty:
         start = time.perf_counter()
         environment = os.environ | {"NUMBA_CACHE_DIR": empty}

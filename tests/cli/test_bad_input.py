@@ -78,7 +78,8 @@ REFUSED = [
     ),
     (
         "simulate resnet9 --batch 2000000000",
-        "layer 'prepare.0': its output has 131072000000000 elements, more than 2^46 = 70368744177664",
+        "layer 'prepare.0': its output has 131072000000000 elements, more than 2^46 = "
+        "70368744177664",
     ),
     (
         "simulate --gemm 0x1x1",

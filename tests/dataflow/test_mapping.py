@@ -24,7 +24,7 @@ from nofm.kernels.errors import InputError
 from nofm.kernels.pattern import Pattern
 from nofm.workloads.layer import Convolution, Layer, Linear, MatMul
 
-PATTERNS = [Pattern.parse(text) for text in ("1:2", "2:4", "1:8", "2:8", "4:16", "3:5", "1:256")]
+PATTERNS = [Pattern.parse(text) for text in ("1:2", "2:4", "1:8", "2:8", "8:16", "3:5", "1:256")]
 SAT = load("sat-32x32")
 
 powers = st.integers(0, 46).flatmap(lambda e: st.integers(2**e, 2 ** min(46, e + 1)))
@@ -90,7 +90,8 @@ def accelerators(draw: st.DrawFn) -> Accelerator:
             "array.columns": draw(st.sampled_from([1, 2, 3, 8, 32, 256, 4096])),
             "array.interleave": draw(st.sampled_from([1, 2, 3, 8, 64])),
             "array.adder_cycles": draw(st.sampled_from([1, 4, 64])),
-            "array.weight_registers": draw(st.sampled_from([4, 16])),
+            "array.patterns": [],
+            "array.weight_registers": draw(st.sampled_from([1, 2, 7, 16])),
             "array.dataflows": draw(st.sampled_from([["ws"], ["os"], ["ws", "os"]])),
             "formats.operand": draw(st.sampled_from(["int8", "fp16", "fp32"])),
             "buffers.activation_kib": draw(buffers),
@@ -226,6 +227,19 @@ def test_candidates(accelerator: Accelerator, product: Product) -> None:
 
 @settings(max_examples=100)
 @given(accelerator=accelerators(), product=found_products())
+@example(  # all columns' tiles read the whole left operand: 2^65 bits
+    accelerator=SAT.with_values(
+        **{
+            "array.columns": 1,
+            "array.rows": 4096,
+            "array.interleave": 1,
+            "array.dataflows": ["os"],
+            "formats.operand": "fp32",
+            **{f"buffers.{name}_kib": 1 for name in ("activation", "weight", "output")},
+        }
+    ),
+    product=product_of(Linear(name="fc", batch=2**23, in_features=2**23, out_features=2**14)),
+)
 def test_compiled_search_does_not_overflow(accelerator: Accelerator, product: Product) -> None:
     """Compiled, the search counts in 63 bits; interpreted here, in Python's own integers."""
     hardware = np.atleast_1d(hardware_record(accelerator))
