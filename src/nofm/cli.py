@@ -301,6 +301,13 @@ def trace(
         typer.Option("--input", metavar="SHAPE", help="512x3x224x224, or 8x128:int64 for ids."),
     ] = None,
     batch: Annotated[int | None, typer.Option(help="Samples a step.")] = None,
+    inner: Annotated[
+        bool, typer.Option("--inner", help="A part of a network: no first layer, no head.")
+    ] = False,
+    allow_unsupported: Annotated[
+        bool,
+        typer.Option("--allow-unsupported", help="Note products that cannot be lowered, go on."),
+    ] = False,
     json: Json = False,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The trace file, *.safetensors.")
@@ -311,7 +318,7 @@ def trace(
 
     if output is not None and output.suffix != ".safetensors":
         raise InputError(f"a trace file's name ends in .safetensors, not {output.name!r}")
-    found = _capture(model, inputs, batch)
+    found = _capture(model, inputs, batch, inner, allow_unsupported)
     if output is not None:
         trace_file.save(found, output)
     if json:
@@ -332,7 +339,13 @@ def trace(
         console.print(f"Wrote {output}.", markup=False)
 
 
-def _capture(model: str, inputs: Sequence[str] | None, batch: int | None) -> Trace:
+def _capture(
+    model: str,
+    inputs: Sequence[str] | None,
+    batch: int | None,
+    inner: bool,
+    allow_unsupported: bool,
+) -> Trace:
     from nofm.workloads import networks
 
     if ":" in model:
@@ -340,8 +353,9 @@ def _capture(model: str, inputs: Sequence[str] | None, batch: int | None) -> Tra
 
         if not inputs:
             raise InputError(f"{model} needs its inputs' shapes, as --input 512x3x224x224")
-        found = capture_from_path(model, inputs)
-        return found if batch is None else found.with_batch(batch)
+        return capture_from_path(
+            model, inputs, batch=batch, inner=inner, allow_unsupported=allow_unsupported
+        )
     if inputs:
         raise InputError("--input goes with package.module:factory; a network has its own shapes")
     if model in networks.NETWORKS:
