@@ -292,7 +292,7 @@ class _Window:
                         out_width=math.prod(positions[1:]),
                         stride=1,
                         extent=phase[0][2],
-                        in_height=_rows_read(positions[0], 1, taps[0], self.small[0]),
+                        in_height=_rows_read(positions[0], 1, phase[0][2], self.small[0]),
                         in_width=math.prod(self.small[1:]),
                     ),
                 )

@@ -247,7 +247,8 @@ def test_an_unknown_entry_names_the_nearest() -> None:
         f"dram.latency_ns? {known}"
     )
     assert refusal_of(**{"array.row": 3}) == (
-        f"unknown accelerator entry 'array.row': did you mean array.rows? {known}"
+        f"unknown accelerator entry 'array.row': did you mean array.rows or array.dataflows or "
+        f"array.columns? {known}"
     )
     for name in ("array", "array.rows.deep", "", ".", "name.x", "array."):
         assert refusal_of(**{name: 3}).startswith(f"unknown accelerator entry {name!r}")

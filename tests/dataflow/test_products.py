@@ -398,6 +398,7 @@ def footprint(product: Product, positions: int) -> int:
 @settings(max_examples=50)
 @given(layer=convolutions())
 @example(layer=convolution(dilation=(2, 2), padding=((2, 2), (2, 2))))
+@example(layer=convolution(size=(6,), kernel=(2,), stride=(1,), dilation=(2,), padding=((3, 3),)))
 def test_footprint_covers_what_a_tile_reads(layer: Convolution) -> None:
     """For every tile of whole rows inside one map, and for whole maps."""
     low = Lowering(layer)
