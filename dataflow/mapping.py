@@ -299,7 +299,7 @@ def _os_with(hw: Any, pr: Any, out: Any, first: int, at: int, v: int) -> int:
         m = _most_m(hw, pr, pr.length, n)
         if m >= 1:
             if m >= hw.rows and (pr.image_axis != 0 or pr.image_positions == 0):
-                m = _balanced(pr.m, m, hw.rows)
+                m = _balanced(pr.m, m // hw.rows * hw.rows, hw.rows)
             at = _add(hw, pr, out, first, at, OS, v, m, pr.length, n)
         if at > found:
             levels += 1

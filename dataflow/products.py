@@ -241,7 +241,8 @@ class _Window:
             taps=self.taps,
             positions=math.prod(self.small),
             out_width=math.prod(self.small[1:]),
-            stride=self.stride[0],
+            # Rows between windows that do not touch are skipped.
+            stride=min(self.stride[0], self.extents[0]),
             extent=self.extents[0],
             in_height=_rows_read(self.small[0], self.stride[0], self.extents[0], self.large[0]),
             in_width=math.prod(self.large[1:]),
@@ -302,7 +303,7 @@ class _Window:
 
 def _rows_read(positions: int, stride: int, extent: int, rows: int) -> int:
     """Rows of a map that a window reads at all its positions; the others need not be fetched."""
-    return min(rows, (positions - 1) * stride + extent)
+    return min(rows, (positions - 1) * min(stride, extent) + extent)
 
 
 def _phases(

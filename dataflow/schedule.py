@@ -15,7 +15,7 @@ import numpy as np
 
 from nofm.dataflow.accelerator import Accelerator
 from nofm.dataflow.mapping import candidates
-from nofm.dataflow.products import Product, product_records
+from nofm.dataflow.products import ALONG_REDUCTION, Product, product_records
 from nofm.kernels.errors import InputError
 from nofm.kernels.tiered import tiered
 
@@ -63,30 +63,94 @@ def _fastest(firsts: Any, cycles: Any, moved: Any, best: Any) -> None:
 def fastest(firsts: Records, costs: Records) -> Records:
     """int64 [len(firsts) - 1]: the best candidate of each pair, -1 where there is none."""
     cycles = np.ascontiguousarray(costs["cycles"])
-    moved = costs["left_bytes"] + costs["right_bytes"] + costs["out_bytes"]
+    moved = _moved(costs)
     best = np.empty(len(firsts) - 1, np.int64)
     _fastest(len(costs), firsts, cycles, moved, best)
     return best
 
 
+SPLITS = (2, 8)
+"""A tile's rows are also tried divided by these, where its job waits for DRAM."""
+PATIENT = 64
+"""A job that waits for DRAM for less than this part of its cycles is not looked at again."""
+
+
 @dataclass(frozen=True)
 class Schedule:
-    """The mapping of every product, and what else was considered.
+    """The mapping of every product, for h machines and p products, and what else was considered.
 
     Attributes:
-        mappings: `MAPPING` [p], the chosen ones.
-        costs: what the timing model said of them [p].
-        considered: candidates compared for each product, int64 [p].
-        all_mappings, all_costs, firsts: every candidate; those of product p are the entries from
-            firsts[p] to firsts[p + 1].
+        mappings, costs: the fastest of each pair, `MAPPING` and its cost [h * p]; what stands
+            there is void where `fits` is False.
+        fits: bool [h * p], whether the buffers hold any tile.
+        considered: int64 [h * p], mappings that were compared.
+        parts: those mappings and their costs, as they were found.
     """
 
     mappings: Records
     costs: Records
+    fits: Records
     considered: Records
-    all_mappings: Records
-    all_costs: Records
-    firsts: Records
+    parts: tuple[tuple[Records, Records], ...]
+
+    def everything(self) -> tuple[Records, Records]:
+        """All mappings that were compared, and their costs; a mapping names its product."""
+        mappings, costs = zip(*self.parts, strict=True)
+        return np.concatenate(mappings), np.concatenate(costs)
+
+
+def search(hardware: Records, products: Records, allowed: Records, evaluate: Evaluate) -> Schedule:
+    """Find the fastest mapping of every product on every machine.
+
+    The largest tiles move the fewest bytes, but nothing hides the first load and the last store of
+    a job: where that counts, the best mapping's tile is tried with fewer rows, too.
+
+    Args:
+        hardware, products: `HARDWARE` [h], `PRODUCT` [p].
+        allowed: bool [p, 2], as from `allowed_dataflows`.
+    """
+    mappings, firsts = candidates(hardware, products, allowed)
+    costs = evaluate(hardware, products, mappings)
+    pair = mappings["hardware"] * len(products) + mappings["product"]
+    considered = np.diff(firsts)
+    best = fastest(firsts, costs)
+    fits = best >= 0
+    if not fits.any():
+        return Schedule(mappings[:0], costs[:0], fits, considered, ((mappings, costs),))
+    chosen, chosen_costs = mappings[best], costs[best]
+    # The best of each dataflow, for the slower one may gain more; candidates are in their order.
+    by_dataflow = np.bincount(2 * pair + mappings["dataflow"], minlength=2 * len(considered))
+    best = fastest(np.concatenate([[0], np.cumsum(by_dataflow)]), costs)
+    best = best[best >= 0]
+    waits = costs["dram_read"][best] + costs["dram_write"][best]
+    least = costs["cycles"][best] - waits
+    promising = (waits > least // PATIENT) & (least < chosen_costs["cycles"][pair[best]])
+    parts = [(mappings, costs)]
+    for dataflow in range(2):
+        slow = mappings[best[promising]]
+        slow = slow[slow["dataflow"] == dataflow]
+        image = products[slow["product"]]
+        unit = np.where(image["image_axis"] == ALONG_REDUCTION, image["image_taps"], 1)
+        for split in SPLITS:
+            finer = slow.copy()
+            finer["tile_m"] = -(-slow["tile_m"] // (split * unit)) * unit
+            finer = finer[finer["tile_m"] < slow["tile_m"]]
+            finer_costs = evaluate(hardware, products, finer)
+            parts.append((finer, finer_costs))
+            # Each pair is in here once at most.
+            pair = finer["hardware"] * len(products) + finer["product"]
+            considered[pair] += 1
+            cycles, least = finer_costs["cycles"], chosen_costs["cycles"][pair]
+            fewer = _moved(finer_costs) < _moved(chosen_costs[pair])
+            better = (cycles < least) | ((cycles == least) & fewer)
+            chosen[pair[better]] = finer[better]
+            chosen_costs[pair[better]] = finer_costs[better]
+    return Schedule(chosen, chosen_costs, fits, considered, tuple(parts))
+
+
+def _moved(costs: Records) -> Records:
+    moved: Records = costs["left_bytes"] + costs["right_bytes"] + costs["out_bytes"]
+    return moved
 
 
 def plan(
@@ -114,10 +178,8 @@ def plan(
     # A policy that names a dataflow which the hardware lacks falls back on what there is.
     usable = allowed & exists
     usable[~usable.any(axis=1)] = exists
-    mappings, firsts = candidates(machine, records, usable)
-    costs = evaluate(machine, records, mappings)
-    best = fastest(firsts, costs)
-    if (missing := np.flatnonzero(best < 0)).size:
+    found = search(machine, records, usable, evaluate)
+    if (missing := np.flatnonzero(~found.fits)).size:
         item, name = items[missing[0]], names[missing[0]]
         if item.pattern.n > accelerator.array.weight_registers and not usable[missing[0], 1]:
             raise InputError(
@@ -130,10 +192,10 @@ def plan(
             f"{item.m} x {item.k} x {item.n} (activation {buffers.activation_kib} KiB, weight "
             f"{buffers.weight_kib} KiB, output {buffers.output_kib} KiB)"
         )
-    if (endless := np.flatnonzero(costs["cycles"][best] >= MAX_CYCLES)).size:
+    if (endless := np.flatnonzero(found.costs["cycles"] >= MAX_CYCLES)).size:
         item, name = items[endless[0]], names[endless[0]]
         raise InputError(
             f"{name}: {item.count} x {item.m} x {item.k} x {item.n} must take fewer than 2^62 "
             f"cycles on accelerator {accelerator.name!r}, and may take more"
         )
-    return Schedule(mappings[best], costs[best], np.diff(firsts), mappings, costs, firsts)
+    return found

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from nofm.dataflow.accelerator import HARDWARE, Accelerator, hardware_record
-from nofm.dataflow.mapping import MOST, candidates
+from nofm.dataflow.mapping import MOST
 from nofm.dataflow.methods import Method
 from nofm.dataflow.products import Product, product_records
-from nofm.dataflow.schedule import MAX_CYCLES, allowed_dataflows, fastest
+from nofm.dataflow.schedule import MAX_CYCLES, allowed_dataflows, search
 from nofm.kernels.errors import InputError
 from nofm.kernels.pattern import Pattern
 from nofm.simulator.step import Options, engine_records, step_jobs
@@ -53,7 +53,8 @@ class StepBatch:
         moved = np.zeros(len(accelerators), np.int64)
         alike: dict[tuple[Any, ...], list[int]] = {}
         for i, accelerator in enumerate(accelerators):
-            accelerator.require_pattern(self.pattern)
+            if self.method.name != "dense":
+                accelerator.require_pattern(self.pattern)
             key = (accelerator.formats, accelerator.vector.fused)
             alike.setdefault(key, []).append(i)
         for members in alike.values():
@@ -91,16 +92,14 @@ class StepBatch:
                 exists = np.array([chunk[part[0]]["has_ws"], chunk[part[0]]["has_os"]], np.bool_)
                 usable = allowed & exists
                 usable[~usable.any(axis=1)] = exists
-                mappings, firsts = candidates(chunk[part], products, usable)
-                costs = evaluate(chunk[part], products, mappings)
-                best = fastest(firsts, costs)
-                if (best < 0).any():
-                    which = machines[first + part[int(np.argmax(best < 0)) // len(products)]]
+                plan = search(chunk[part], products, usable, evaluate)
+                if not plan.fits.all():
+                    which = machines[first + part[int(np.argmin(plan.fits)) // len(products)]]
                     raise InputError(
                         f"the buffers of accelerator {which.name!r} cannot hold one tile of every "
                         f"product of {self.trace.name!r}"
                     )
-                chosen = costs[best].reshape(len(part), len(products))
+                chosen = plan.costs.reshape(len(part), len(products))
                 at = np.array(part) + first
                 cycles[at] += (chosen["cycles"] * repeats).sum(axis=1)
                 for side in ("left_bytes", "right_bytes", "out_bytes"):

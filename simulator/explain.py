@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from nofm.dataflow.accelerator import DATAFLOWS, Accelerator, hardware_record
 from nofm.dataflow.jobs import Patterns
 from nofm.dataflow.methods import Method
@@ -40,14 +42,15 @@ def considered(
     machine = options.machine(accelerator)
     keys, plan = schedule_jobs(todo, machine, hardware_record(machine), options.schedule)
     assert plan is not None
+    mappings, costs = plan.everything()
     rows = []
     for job in todo:
         for part, product in enumerate(job.products):
             place = keys[product, job.stage]
-            every = range(int(plan.firsts[place]), int(plan.firsts[place + 1]))
+            every = np.flatnonzero(mappings["product"] == place)
             found = []
             for i in every:
-                mapping, cost = plan.all_mappings[i], plan.all_costs[i]
+                mapping, cost = mappings[i], costs[i]
                 moved = sum(int(cost[f"{side}_bytes"]) for side in ("left", "right", "out"))
                 found.append(
                     {

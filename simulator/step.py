@@ -18,7 +18,7 @@ from nofm.kernels.pattern import DENSE, Pattern
 from nofm.simulator import energy
 from nofm.simulator.result import ENERGIES, STALLS, TENSORS, StepResult
 from nofm.simulator.timing import ENGINE_JOB, engine_cycles, evaluate
-from nofm.workloads.layer import Linear, VectorWork
+from nofm.workloads.layer import Convolution, Linear, VectorWork
 from nofm.workloads.trace import Trace
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def simulate_step(
         InputError: the accelerator lacks a pattern, or its buffers hold no tile of a product.
     """
     options = options or Options()
-    if not callable(pattern):
+    if not callable(pattern) and method.name != "dense":
         accelerator.require_pattern(pattern)
     todo = step_jobs(trace, accelerator, method, pattern, options)
     if dense is None and method.name != "dense":
@@ -172,7 +172,7 @@ def simulate_product(
         )
 
     dense = result(product, None)
-    if pattern.dense:
+    if pattern.kept(k) == k:  # dense, or too short to prune
         return dense
     return result(replace(product, pattern=pattern, right_tiled=True), dense)
 
@@ -376,7 +376,27 @@ def _notes(trace: Trace, accelerator: Accelerator, method: Method) -> tuple[str,
     notes = list(trace.notes)
     fused = accelerator.vector.fused
     if riding := sum(isinstance(x, VectorWork) and x.work in fused for x in trace.layers):
-        notes.append(f"{riding} layers of {', '.join(fused)} work ride along with their neighbours")
+        notes.append(
+            f"{_count(riding, 'layer')} of {', '.join(fused)} work: no cost of its own, it rides "
+            "along with a neighbour"
+        )
+    columns = accelerator.array.columns
+    narrow = [
+        layer
+        for layer in trace.layers
+        if isinstance(layer, Convolution)
+        and layer.groups > 1
+        and layer.out_channels // layer.groups < columns
+    ]
+    if narrow:
+        notes.append(
+            f"{_count(len(narrow), 'convolution')} in narrow channel groups (such as depthwise): "
+            f"one product a group, which fills few of the array's {columns} columns"
+        )
     if method.note:
         notes.append(f"{method.title}: {method.note}")
     return tuple(notes)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

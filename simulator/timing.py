@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from nofm.dataflow.accelerator import HARDWARE
-from nofm.dataflow.mapping import MAPPING
+from nofm.dataflow.jobs import ENGINES
+from nofm.dataflow.mapping import MAPPING, OS, WS
 from nofm.dataflow.products import PRODUCT
 from nofm.dataflow.schedule import MAX_CYCLES
 from nofm.kernels.tiered import helper, integers, tiered
@@ -44,12 +45,11 @@ COST = integers(
 transfers add); DRAM bytes by operand; bytes to and from the buffers; steps of the tile pipeline.
 A mapping whose cycles or bytes may not fit 63 bits costs MAX_CYCLES, and the rest is 0."""
 
-WS, OS = 0, 1
 PATIENCE = 10_000
 """Mappings, or jobs, that a process interprets before it compiles: a few seconds' worth."""
 MAX_TILE_CYCLES = 2**47
 """A tile that takes longer is not counted: times a numerator of DRAM cycles, it fits 63 bits."""
-VECTOR, WUVE, SORE, WUVE_SORE = 1, 2, 3, 4
+VECTOR, WUVE, SORE, WUVE_SORE = map(ENGINES.index, ("vector", "wuve", "sore", "wuve+sore"))
 
 ENGINE_JOB = integers("engine", "elements", "pruned", "read_bytes", "written_bytes")
 """A streaming job of an engine, numbered as in `dataflow.jobs.ENGINES`: elements that it takes, and

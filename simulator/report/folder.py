@@ -12,6 +12,20 @@ from pathlib import Path
 from nofm.kernels.errors import InputError
 
 
+def check_folder(folder: Path) -> list[Path]:
+    """The folders that must be made for `folder` to exist, innermost first.
+
+    Raises:
+        InputError: what there is of its path is no folder.
+    """
+    path = (folder, *folder.parents)
+    made = list(takewhile(lambda part: not os.path.lexists(part), path))
+    nearest = path[len(made)]
+    if not nearest.is_dir():
+        raise InputError(f"cannot write to {folder}: {nearest} is not a folder")
+    return made
+
+
 def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> list[Path]:
     """Write files into a folder, which is made if need be.
 
@@ -29,17 +43,14 @@ def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> 
         InputError: the folder, or a file in it, cannot be written.
     """
     folder = Path(folder)
-    made = list(takewhile(lambda path: not os.path.lexists(path), (folder, *folder.parents)))
-    nearest = (folder, *folder.parents)[len(made)]
+    made = check_folder(folder)
     try:
-        if not nearest.is_dir():
-            raise InputError(f"cannot write to {folder}: {nearest} is not a folder")
         for name in files:
             if (folder / name).is_dir():
                 raise InputError(f"cannot write {folder / name}: it is a folder, not a file")
         folder.parent.mkdir(parents=True, exist_ok=True)
         # A folder that exists may be a mount point: only inside it can files move for sure.
-        nearby = folder if folder is nearest else folder.parent
+        nearby = folder.parent if made else folder
         staging = Path(tempfile.mkdtemp(prefix=".nofm-", dir=nearby))
         try:
             # What `mkdtemp` makes is private; the result should have the usual permissions.
@@ -47,7 +58,7 @@ def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> 
             ready.mkdir()
             for name, content in files.items():
                 (ready / name).write_bytes(content)
-            if folder is nearest:
+            if not made:
                 for name in files:
                     os.replace(ready / name, folder / name)
             else:

@@ -148,10 +148,13 @@ def print_tables(found: Reproduction, console: Console) -> None:
 def markdown(found: Reproduction) -> str:
     """The speedups as the README shows them."""
     rows = speedup_records(found)
-    columns = [name for name in rows[0] if name != "products"]
+    columns = list(rows[0])
     lines = [
         "| "
-        + " | ".join({"pattern": "N:M", "bound": "MAC bound"}.get(c, c) for c in columns)
+        + " | ".join(
+            {"pattern": "N:M", "products": "products alone", "bound": "MAC bound"}.get(c, c)
+            for c in columns
+        )
         + " |",
         "|---|---|" + "---:|" * (len(columns) - 2),
     ]

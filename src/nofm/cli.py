@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
-from nofm.kernels.errors import InputError, unknown
+from nofm.kernels.errors import InputError, positive, unknown
 
 if TYPE_CHECKING:
     from nofm.dataflow.accelerator import Accelerator
@@ -59,8 +59,19 @@ def _root(
     pass
 
 
+# Options of `simulate` that only make sense, and those that make none, beside another.
+NEEDS = {"stage": "gemm", "array": "peer"}
+EXCLUDES = {
+    "gemm": ("workload", "batch", "explain"),
+    "peer": ("gemm", "batch", "schedule", "explain", "output"),
+    "explain": ("output", "all_rows"),
+    "dataflow": ("schedule",),
+}
+
+
 @app.command()
 def simulate(
+    context: typer.Context,
     workload: Annotated[
         str | None,
         typer.Argument(help="A network's name, or a file: trace, ONNX or SCALE-Sim CSV."),
@@ -101,6 +112,8 @@ def simulate(
     ] = None,
 ) -> None:
     """Simulate a network's N:M training step, or one matrix product."""
+    _check_together(context)
+    _check_folder(output)
     machine = _accelerator(hardware, settings)
     if peer is not None:
         if workload is None:
@@ -260,6 +273,38 @@ def _print_json(document: Any) -> None:
     typer.echo(json_module.dumps(document, allow_nan=False))
 
 
+def _check_together(context: typer.Context) -> None:
+    """Refuse options that would be ignored: who gives one expects it to count."""
+
+    def given(name: str) -> bool:
+        source = context.get_parameter_source(name)
+        return source is not None and source.name == "COMMANDLINE"
+
+    def title(name: str) -> str:
+        return {"workload": "a workload", "output": "--output", "all_rows": "--all"}.get(
+            name, f"--{name}"
+        )
+
+    for name, other in NEEDS.items():
+        if given(name) and not given(other):
+            raise InputError(f"{title(name)} only goes with {title(other)}, which is not given")
+    for name, others in EXCLUDES.items():
+        for other in others:
+            if given(name) and given(other):
+                raise InputError(f"{title(other)} does not go with {title(name)}: give one of them")
+
+
+def _check_folder(output: Path | None) -> None:
+    """Refuse what cannot become a folder before any work is done for it."""
+    if output is None:
+        return
+    if str(output) in ("", "."):
+        raise InputError("-o needs a folder of its own, not the current one")
+    from nofm.simulator.report.folder import check_folder
+
+    check_folder(output)
+
+
 def _print_peer(document: dict[str, Any], json: bool) -> None:
     if json:
         _print_json(document)
@@ -318,6 +363,10 @@ def trace(
 
     if output is not None and output.suffix != ".safetensors":
         raise InputError(f"a trace file's name ends in .safetensors, not {output.name!r}")
+    if output is not None and not output.parent.is_dir():
+        raise InputError(f"cannot write {output}: {output.parent} is not a folder")
+    if batch is not None:
+        positive("batch", batch)
     found = _capture(model, inputs, batch, inner, allow_unsupported)
     if output is not None:
         trace_file.save(found, output)
@@ -359,7 +408,8 @@ def _capture(
     if inputs:
         raise InputError("--input goes with package.module:factory; a network has its own shapes")
     if model in networks.NETWORKS:
-        return networks.capture(model, batch or networks.NETWORKS[model].batch)
+        found = networks.network(model)
+        return networks.capture(model, found.batch if batch is None else batch)
     from nofm.workloads.resolve import resolve
 
     return resolve(model, batch)
@@ -382,6 +432,7 @@ def reproduce(
     from nofm.simulator import reproduce as experiment
     from nofm.workloads.resolve import resolve
 
+    _check_folder(output)
     traces = [resolve(name, batch) for name in networks or experiment.NETWORKS]
     machine = _accelerator(hardware, settings)
     with _progress(json) as progress:

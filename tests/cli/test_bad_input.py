@@ -109,7 +109,10 @@ REFUSED = [
         "simulate --gemm 9x9x9 --stage update",
         "unknown stage 'update': (known: ff, bp, wu)",
     ),
-    ("simulate resnet9 --gemm 1x1x1", "give a workload or a gemm, not both"),
+    (
+        "simulate resnet9 --gemm 1x1x1",
+        "a workload does not go with --gemm: give one of them",
+    ),
     ("simulate", "a workload or a gemm is needed, not neither"),
     (
         "simulate resnet9 --dataflow is",

@@ -46,7 +46,3 @@ def test_kept_elements_of_a_run(image, length):
 def test_most_positions_fit(image, elements):
     most = mapping._most_positions(image, elements)
     assert most == 0 or mapping._footprint(image, most) <= elements
-
-
-def test_dataflows_have_one_numbering():
-    assert (mapping.WS, mapping.OS) == (timing.WS, timing.OS)
