@@ -50,6 +50,17 @@ def allowed_dataflows(policy: str, stages: Sequence[str]) -> np.ndarray[Any, np.
     return allowed
 
 
+def usable_dataflows(hardware: Any, allowed: Records) -> Records:
+    """bool [p, 2]: of the allowed dataflows those that one machine has.
+
+    A policy that names a dataflow which the machine lacks falls back on what there is.
+    """
+    exists = np.array([hardware["has_ws"], hardware["has_os"]], np.bool_)
+    usable: Records = allowed & exists
+    usable[~usable.any(axis=1)] = exists
+    return usable
+
+
 @tiered(PATIENCE)
 def _fastest(firsts: Any, cycles: Any, moved: Any, best: Any) -> None:
     for pair in range(len(firsts) - 1):
@@ -63,9 +74,8 @@ def _fastest(firsts: Any, cycles: Any, moved: Any, best: Any) -> None:
 def fastest(firsts: Records, costs: Records) -> Records:
     """int64 [len(firsts) - 1]: the best candidate of each pair, -1 where there is none."""
     cycles = np.ascontiguousarray(costs["cycles"])
-    moved = _moved(costs)
     best = np.empty(len(firsts) - 1, np.int64)
-    _fastest(len(costs), firsts, cycles, moved, best)
+    _fastest(len(costs), firsts, cycles, moved_bytes(costs), best)
     return best
 
 
@@ -141,14 +151,15 @@ def search(hardware: Records, products: Records, allowed: Records, evaluate: Eva
             pair = finer["hardware"] * len(products) + finer["product"]
             considered[pair] += 1
             cycles, least = finer_costs["cycles"], chosen_costs["cycles"][pair]
-            fewer = _moved(finer_costs) < _moved(chosen_costs[pair])
+            fewer = moved_bytes(finer_costs) < moved_bytes(chosen_costs[pair])
             better = (cycles < least) | ((cycles == least) & fewer)
             chosen[pair[better]] = finer[better]
             chosen_costs[pair[better]] = finer_costs[better]
     return Schedule(chosen, chosen_costs, fits, considered, tuple(parts))
 
 
-def _moved(costs: Records) -> Records:
+def moved_bytes(costs: Records) -> Records:
+    """DRAM bytes of each mapping, all operands together."""
     moved: Records = costs["left_bytes"] + costs["right_bytes"] + costs["out_bytes"]
     return moved
 
@@ -174,10 +185,7 @@ def plan(
     """
     records = product_records(list(items))
     machine = np.atleast_1d(hardware)
-    exists = np.array([machine[0]["has_ws"], machine[0]["has_os"]], np.bool_)
-    # A policy that names a dataflow which the hardware lacks falls back on what there is.
-    usable = allowed & exists
-    usable[~usable.any(axis=1)] = exists
+    usable = usable_dataflows(machine[0], allowed)
     found = search(machine, records, usable, evaluate)
     if (missing := np.flatnonzero(~found.fits)).size:
         item, name = items[missing[0]], names[missing[0]]

@@ -15,7 +15,13 @@ from nofm.dataflow.accelerator import HARDWARE, Accelerator, hardware_record
 from nofm.dataflow.mapping import MOST
 from nofm.dataflow.methods import Method
 from nofm.dataflow.products import Product, product_records
-from nofm.dataflow.schedule import MAX_CYCLES, allowed_dataflows, search
+from nofm.dataflow.schedule import (
+    MAX_CYCLES,
+    allowed_dataflows,
+    moved_bytes,
+    search,
+    usable_dataflows,
+)
 from nofm.kernels.errors import InputError
 from nofm.kernels.pattern import Pattern
 from nofm.simulator.step import Options, engine_records, step_jobs
@@ -89,9 +95,7 @@ class StepBatch:
             if not len(products):
                 continue
             for part in _by_interconnect(chunk):
-                exists = np.array([chunk[part[0]]["has_ws"], chunk[part[0]]["has_os"]], np.bool_)
-                usable = allowed & exists
-                usable[~usable.any(axis=1)] = exists
+                usable = usable_dataflows(chunk[part[0]], allowed)
                 plan = search(chunk[part], products, usable, evaluate)
                 if not plan.fits.all():
                     which = machines[first + part[int(np.argmin(plan.fits)) // len(products)]]
@@ -102,10 +106,9 @@ class StepBatch:
                 chosen = plan.costs.reshape(len(part), len(products))
                 at = np.array(part) + first
                 cycles[at] += (chosen["cycles"] * repeats).sum(axis=1)
-                for side in ("left_bytes", "right_bytes", "out_bytes"):
-                    moved[at] += (chosen[side] * repeats).sum(axis=1)
-                    rough[at] += (chosen[side] * (1.0 * repeats)).sum(axis=1)
-                rough[at] = np.maximum(rough[at], (chosen["cycles"] * (1.0 * repeats)).sum(axis=1))
+                moved[at] += (moved_bytes(chosen) * repeats).sum(axis=1)
+                for figure in (moved_bytes(chosen), chosen["cycles"]):
+                    rough[at] = np.maximum(rough[at], (figure * (1.0 * repeats)).sum(axis=1))
         rough = np.maximum(rough, np.maximum(cycles, moved))
         if (endless := rough >= MAX_CYCLES).any():
             raise InputError(

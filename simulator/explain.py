@@ -9,10 +9,11 @@ import numpy as np
 from nofm.dataflow.accelerator import DATAFLOWS, Accelerator, hardware_record
 from nofm.dataflow.jobs import Patterns
 from nofm.dataflow.methods import Method
+from nofm.dataflow.schedule import moved_bytes
 from nofm.kernels.errors import unknown
 from nofm.kernels.pattern import Pattern
 from nofm.simulator.result import STALLS
-from nofm.simulator.step import Options, schedule_jobs, step_jobs
+from nofm.simulator.step import Options, schedule_jobs, step_jobs, tile_text
 from nofm.workloads.trace import Trace
 
 
@@ -51,7 +52,6 @@ def considered(
             found = []
             for i in every:
                 mapping, cost = mappings[i], costs[i]
-                moved = sum(int(cost[f"{side}_bytes"]) for side in ("left", "right", "out"))
                 found.append(
                     {
                         "stage": job.stage,
@@ -62,13 +62,12 @@ def considered(
                         "pattern": str(product.pattern),
                         "dataflow": DATAFLOWS[int(mapping["dataflow"])],
                         "interleave": int(mapping["interleave"]),
-                        "tile": f"{mapping['tile_m']} x {product.taps * mapping['tile_length']} x "
-                        f"{mapping['tile_n']}",
+                        "tile": tile_text(product, mapping),
                         "order": "rows" if mapping["m_outer"] else "columns",
                         "cycles": int(cost["cycles"]),
                         "compute_cycles": int(cost["issue"]),
                         **{f"stall_{cause}_cycles": int(cost[cause]) for cause in STALLS},
-                        "dram_bytes": moved,
+                        "dram_bytes": int(moved_bytes(cost)),
                         "chosen": mapping == plan.mappings[place],
                     }
                 )

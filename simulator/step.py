@@ -307,7 +307,6 @@ def _product_row(
         cycles=total["cycles"],
     )
     dataflows = {DATAFLOWS[int(chosen.mappings[place]["dataflow"])] for place in places}
-    tile_k = product.taps * int(mapping["tile_length"])
     return {
         "m": product.m,
         "k": product.k,
@@ -317,7 +316,7 @@ def _product_row(
         "pattern": str(product.pattern),
         "dataflow": "+".join(name for name in DATAFLOWS if name in dataflows),
         "interleave": int(mapping["interleave"]),
-        "tile": f"{mapping['tile_m']} x {tile_k} x {mapping['tile_n']}",
+        "tile": tile_text(product, mapping),
         "cycles": total["cycles"],
         "compute_cycles": total["issue"],
         "stall_cycles": total["cycles"] - total["issue"],
@@ -325,11 +324,24 @@ def _product_row(
         "macs": sum(item.macs for item in job.products),
         "effective_macs": effective,
         "utilization": effective / (total["cycles"] * machine.peak_macs_per_cycle),
+        **_sums(moved, parts),
+        "considered": int(chosen.considered[places].sum()),
+    }
+
+
+def tile_text(product: Product, mapping: Any) -> str:
+    """A mapping's tile for people, m x k x n."""
+    tile_k = product.taps * int(mapping["tile_length"])
+    return f"{mapping['tile_m']} x {tile_k} x {mapping['tile_n']}"
+
+
+def _sums(moved: dict[str, int], parts: dict[str, float]) -> dict[str, Any]:
+    """Columns of DRAM bytes by tensor and energy by part, and of their sums."""
+    return {
         "dram_bytes": sum(moved.values()),
         **{f"dram_{tensor}_bytes": count for tensor, count in moved.items()},
         "energy_pj": sum(parts.values()),
         **{f"energy_{part}_pj": parts[part] for part in ENERGIES},
-        "considered": int(chosen.considered[places].sum()),
     }
 
 
@@ -364,10 +376,7 @@ def _engine_row(job: Job, machine: Accelerator, timed: Sequence[int]) -> dict[st
         "macs": 0,
         "effective_macs": 0,
         "utilization": 0.0,
-        "dram_bytes": sum(moved.values()),
-        **{f"dram_{tensor}_bytes": count for tensor, count in moved.items()},
-        "energy_pj": sum(parts.values()),
-        **{f"energy_{part}_pj": parts[part] for part in ENERGIES},
+        **_sums(moved, parts),
         "considered": 0,
     }
 

@@ -441,14 +441,8 @@ def _evaluate(
                             if next_o == o_tiles:
                                 next_o, next_c = 0, c + 1
                     if next_c < c_tiles:
-                        to_c, to_k = (
-                            int(next_c == c_tiles - 1),
-                            int(next_k == k_tiles - 1),
-                        )
-                        to_o, to_i = (
-                            int(next_o == o_tiles - 1),
-                            int(next_i == i_tiles - 1),
-                        )
+                        to_c, to_k = int(next_c == c_tiles - 1), int(next_k == k_tiles - 1)
+                        to_o, to_i = int(next_o == o_tiles - 1), int(next_i == i_tiles - 1)
                         to_m, to_n = (to_o, to_i) if mp.m_outer else (to_i, to_o)
                         anew = next_c != c or k_tiles > 1
                         new_o, new_i = anew or next_o != o, anew or next_i != i
@@ -558,11 +552,7 @@ def _buffer_bytes(hw: Any, pr: Any, mp: Any, keep_m: int, k_tiles: int, m_tiles:
 def _evaluate_all(hardware: Any, products: Any, mappings: Any, costs: Any) -> None:
     runs = np.zeros(16, np.int64)
     jobs = np.zeros((16, 8), np.int64)
-    lefts, rights, outs = (
-        np.zeros(8, np.int64),
-        np.zeros(8, np.int64),
-        np.zeros(8, np.int64),
-    )
+    lefts, rights, outs = np.zeros(8, np.int64), np.zeros(8, np.int64), np.zeros(8, np.int64)
     for i in range(len(mappings)):
         mp = mappings[i]
         hw, pr = hardware[mp.hardware], products[mp.product]

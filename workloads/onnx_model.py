@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nofm.kernels.errors import InputError
+from nofm.workloads.bounded_file import read_bytes
 from nofm.workloads.layer import MAX_ELEMENTS
 
 if TYPE_CHECKING:
@@ -63,15 +64,7 @@ def open_model(path: Path, onnx: Any) -> onnx.ModelProto:
 def _parse(path: Path, onnx: Any) -> onnx.ModelProto:
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InputError(f"cannot read {str(path)!r}: {error}") from error
-    if len(data) > MAX_BYTES:
-        raise InputError(f"{path.name}: an ONNX file may have {MAX_BYTES} bytes at most, not more")
+    data = read_bytes(path, "an ONNX file", MAX_BYTES)
     model = onnx.ModelProto()
     try:
         model.ParseFromString(data)

@@ -17,6 +17,7 @@ from typing import Literal
 
 from nofm.kernels.errors import InputError, positive
 from nofm.kernels.pattern import DENSE, Pattern
+from nofm.workloads.bounded_file import read_bytes
 from nofm.workloads.layer import MAX_ELEMENTS, Convolution, Layer, Linear
 from nofm.workloads.trace import Trace
 
@@ -194,15 +195,7 @@ def read(path: str | Path) -> Topology:
 
 
 def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InputError(f"cannot read {str(path)!r}: {error}") from error
-    if len(data) > MAX_BYTES:
-        raise InputError(f"{path.name}: a topology may have {MAX_BYTES} bytes at most, not more")
+    data = read_bytes(path, "a topology", MAX_BYTES)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -338,17 +331,23 @@ def load(path: str | Path) -> Trace:
         InputError: as `read`.
     """
     topology = read(path)
-    layers = []
-    names = _unique(row.name for row in topology.rows)
-    for index, (row, name) in enumerate(zip(topology.rows, names, strict=True)):
-        build = _linear if topology.form == "gemm" else _convolution
-        layers.append(build(row, name, first=index == 0))
+    layers = to_layers(topology)
     return Trace(
         name=topology.name,
         batch=1,
-        layers=tuple(layers),
+        layers=layers,
         source=f"SCALE-Sim topology {Path(path).name}",
         notes=(*topology.warnings, *_notes(topology, layers)),
+    )
+
+
+def to_layers(topology: Topology) -> tuple[Layer, ...]:
+    """The layers of a topology, one for each row, as `load` describes them."""
+    build = _linear if topology.form == "gemm" else _convolution
+    names = _unique(row.name for row in topology.rows)
+    return tuple(
+        build(row, name, first=index == 0)
+        for index, (row, name) in enumerate(zip(topology.rows, names, strict=True))
     )
 
 
@@ -395,7 +394,7 @@ def _unique(names: Iterable[str]) -> Iterator[str]:
         yield candidate
 
 
-def _notes(topology: Topology, layers: list[Layer]) -> Iterator[str]:
+def _notes(topology: Topology, layers: tuple[Layer, ...]) -> Iterator[str]:
     renamed = [
         row.line for row, layer in zip(topology.rows, layers, strict=True) if row.name != layer.name
     ]

@@ -17,7 +17,6 @@ from nofm.kernels.errors import InputError, positive, unknown
 
 if TYPE_CHECKING:
     from nofm.dataflow.accelerator import Accelerator
-    from nofm.simulator.result import StepResult
     from nofm.workloads.trace import Trace
 
 app = typer.Typer(
@@ -127,10 +126,11 @@ def simulate(
         _explain(explain, workload, batch, method, pattern, machine, options, json)
         return
     from nofm.api import simulate as run
+    from nofm.workloads.resolve import resolve
 
+    found = None if workload is None else resolve(workload, batch)
     result = run(
-        workload,
-        batch=batch,
+        found,
         method=method,
         pattern=pattern,
         hardware=machine,
@@ -143,8 +143,11 @@ def simulate(
     from nofm.simulator.report import export, tables
 
     if output is not None:
+        from nofm.simulator.reproduce import ablate
+
         command = "nofm " + shlex.join(sys.argv[1:])
-        export.write(result, output, ablation=_ablation(result, workload, batch), command=command)
+        ablation = () if found is None or result.dense is None else tuple(ablate(found, result))
+        export.write(result, output, ablation=ablation, command=command)
     if json:
         _print_json(export.to_json(result))
         return
@@ -209,29 +212,6 @@ def _explain(
     _console().print(records_table(f"{layer}: mappings considered", shown, columns))
 
 
-def _ablation(
-    result: StepResult, workload: str | None, batch: int | None
-) -> list[tuple[str, StepResult]]:
-    """The step with each dataflow optimisation left out; nothing for a product or a dense step."""
-    if workload is None or result.dense is None:
-        return []
-    from nofm.dataflow.methods import METHODS
-    from nofm.kernels.pattern import Pattern
-    from nofm.simulator.reproduce import ABLATION
-    from nofm.simulator.step import simulate_step
-    from nofm.workloads.resolve import resolve
-
-    trace, method = resolve(workload, batch), METHODS[result.method]
-    pattern = Pattern.parse(result.pattern)
-    return [
-        (
-            name,
-            simulate_step(trace, result.accelerator, method, pattern, options, dense=result.dense),
-        )
-        for name, options in ABLATION.items()
-    ]
-
-
 def _policy(dataflow: str | None, schedule: str) -> str:
     if dataflow is None:
         return schedule
@@ -267,6 +247,11 @@ def _console() -> Any:
 
     # Piped output has no width of its own; tables need one that they were designed for.
     return Console(width=None if sys.stdout.isatty() else 120)
+
+
+def _print_notes(notes: Sequence[str], console: Any) -> None:
+    for note in notes:
+        console.print(f"- {note}", markup=False)
 
 
 def _print_json(document: Any) -> None:
@@ -332,8 +317,7 @@ def _print_peer(document: dict[str, Any], json: bool) -> None:
     console.print(
         records_table(title, [*percent, {"layer": "total", **document["total"]}], columns)
     )
-    for note in document["notes"]:
-        console.print(f"- {note}", markup=False)
+    _print_notes(document["notes"], console)
 
 
 @app.command()
@@ -382,8 +366,7 @@ def trace(
     ]
     title = f"{found.name}, batch {found.batch}: {len(rows)} layers"
     console.print(records_table(title, rows, {"layer": "layer", "kind": "kind", "work": "work"}))
-    for note in found.notes:
-        console.print(f"- {note}", markup=False)
+    _print_notes(found.notes, console)
     if output is not None:
         console.print(f"Wrote {output}.", markup=False)
 

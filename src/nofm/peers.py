@@ -49,7 +49,7 @@ def simulate_peer(
     policy = dataflow if dataflow in DATAFLOWS else "offline"
     items = []
     notes = list(scalesim.notes(topology, dataflow))
-    for row, layer in zip(topology.rows, scalesim_csv.load(topology_file).layers, strict=True):
+    for row, layer in zip(topology.rows, scalesim_csv.to_layers(topology), strict=True):
         pattern = row.pattern
         try:
             machine.require_pattern(pattern)
