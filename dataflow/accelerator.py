@@ -212,8 +212,7 @@ class Accelerator(_Table):
         >>> load("sat-32x32").with_values(**{"array.rows": 16}).array.rows
         16
         """
-        document = self.model_dump(mode="json")
-        document["array"]["patterns"] = [str(p) for p in self.array.patterns]
+        document = self.to_document()
         for dotted, value in values.items():
             *path, last = dotted.split(".")
             table = document
@@ -226,10 +225,15 @@ class Accelerator(_Table):
             table[last] = value
         return from_document(document, f"accelerator {self.name!r}")
 
+    def to_document(self) -> dict[str, Any]:
+        """The description as nested dicts of plain values; `from_document` reads it back."""
+        document = self.model_dump(mode="json")
+        document["array"]["patterns"] = [str(pattern) for pattern in self.array.patterns]
+        return document
+
     def to_toml(self) -> str:
         """The description as TOML; `from_toml` reads it back."""
-        document = self.model_dump(mode="json")
-        document["array"]["patterns"] = [str(p) for p in self.array.patterns]
+        document = self.to_document()
         lines = [f"{key} = {_toml(v)}" for key, v in document.items() if not isinstance(v, dict)]
         for key, table in document.items():
             if isinstance(table, dict):

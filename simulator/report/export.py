@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nofm.kernels.errors import unknown
+from nofm.kernels.folder import write_folder
 from nofm.simulator.report import figures, html, summary, timeline
-from nofm.simulator.report.folder import write_folder
 from nofm.simulator.report.gallery import step_figures
 from nofm.simulator.result import ENERGIES, STALLS, TENSORS, StepResult
 
@@ -26,9 +26,6 @@ Ablation = Sequence[tuple[str, StepResult | Mapping[str, Any]]]
 
 def to_json(result: StepResult) -> dict[str, Any]:
     """The step as one document of plain values; docs/json.md lists its fields."""
-    accelerator = result.accelerator
-    hardware = accelerator.model_dump(mode="json")
-    hardware["array"]["patterns"] = [str(pattern) for pattern in accelerator.array.patterns]
     return {
         "schema": SCHEMA,
         "workload": result.workload,
@@ -36,7 +33,7 @@ def to_json(result: StepResult) -> dict[str, Any]:
         "method": result.method,
         "pattern": result.pattern,
         "optimizations": dict(result.optimizations),
-        "hardware": hardware,
+        "hardware": result.accelerator.to_document(),
         "total": dict(result.total),
         "layers": [_job(row) for row in summary.records(result.layers)],
         "notes": list(result.notes),

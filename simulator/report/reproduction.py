@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 from nofm.dataflow.methods import METHODS
-from nofm.simulator.report.folder import write_folder
+from nofm.kernels.folder import write_folder
 from nofm.simulator.report.tables import records_table
 from nofm.simulator.reproduce import (
     ABLATION,

@@ -285,7 +285,7 @@ def _check_folder(output: Path | None) -> None:
         return
     if str(output) in ("", "."):
         raise InputError("-o needs a folder of its own, not the current one")
-    from nofm.simulator.report.folder import check_folder
+    from nofm.kernels.folder import check_folder
 
     check_folder(output)
 

@@ -11,8 +11,8 @@ import pytest
 
 from nofm.dataflow.accelerator import load
 from nofm.kernels.errors import InputError
+from nofm.kernels.folder import write_folder
 from nofm.simulator.report import export, figures
-from nofm.simulator.report.folder import write_folder
 from nofm.simulator.result import ENERGIES, STALLS, TENSORS, StepResult
 
 DATA = ["csv", "json", "parquet", "timeline", "toml"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import takewhile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from nofm.kernels.errors import InputError
 
@@ -26,15 +26,19 @@ def check_folder(folder: Path) -> list[Path]:
     return made
 
 
-def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> list[Path]:
+def write_folder(
+    folder: str | os.PathLike[str], files: Mapping[str, bytes], former: Iterable[str] = ()
+) -> list[Path]:
     """Write files into a folder, which is made if need be.
 
     They are written in full beside their places and only then moved there: what cannot be written
-    leaves nothing behind. Files of these names are replaced, others in the folder stay.
+    leaves nothing behind, and what was there stays as it was. Files of these names are replaced;
+    a folder in the way of a folder is replaced with all that it holds; the rest stays.
 
     Args:
         folder: where to.
-        files: contents by name.
+        files: contents by name, which may lead into folders (`verilog/top.v`).
+        former: names that go, files or folders.
 
     Returns:
         Paths of the files, in the order of `files`.
@@ -57,10 +61,10 @@ def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> 
             ready = staging / "ready"
             ready.mkdir()
             for name, content in files.items():
+                (ready / name).parent.mkdir(parents=True, exist_ok=True)
                 (ready / name).write_bytes(content)
             if not made:
-                for name in files:
-                    os.replace(ready / name, folder / name)
+                _exchange(folder, ready, staging / "former", _tops([*files, *former]))
             else:
                 os.rename(ready, folder)
         finally:
@@ -72,6 +76,26 @@ def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> 
         _remove_empty(made)
         raise
     return [folder / name for name in files]
+
+
+def _tops(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(PurePosixPath(name).parts[0] for name in names))
+
+
+def _exchange(folder: Path, ready: Path, former: Path, names: Iterable[str]) -> None:
+    """Move entries of `folder` to `former` and those of `ready` to `folder`: all of them or none."""
+    former.mkdir()
+    moved: list[tuple[Path, Path]] = []
+    try:
+        for name in names:
+            for source, target in ((folder, former), (ready, folder)):
+                if os.path.lexists(source / name):
+                    os.rename(source / name, target / name)
+                    moved.append((source / name, target / name))
+    except BaseException:
+        for source, target in reversed(moved):
+            os.rename(target, source)
+        raise
 
 
 def _remove_empty(folders: list[Path]) -> None:

@@ -1,0 +1,1 @@
+"""What computes it: generators of the accelerator's engines as synthesizable RTL."""

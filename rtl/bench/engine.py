@@ -1,0 +1,90 @@
+"""The skeleton of an engine's bench: clock, reset, streams, and the counters of every job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import RisingEdge
+
+from .streams import Driver, Monitor, read
+
+PERIOD_STEPS = 10
+
+
+class TimeOut(AssertionError):
+    """An engine did not come to its end."""
+
+
+class Engine:
+    """Drives an engine with ports `clk`, `rst`, `done`, streams and counters.
+
+    One coroutine does everything, once a cycle at the rising edge: every further one would cost
+    more than what it does.
+
+    Attributes:
+        cycle: rising edges outside of reset, since the last reset.
+        finished: for every job that was done since the last reset, the counters in that cycle and,
+            as `done_cycle`, the cycle itself.
+    """
+
+    def __init__(
+        self,
+        dut: Any,
+        drivers: Sequence[Driver],
+        monitors: Sequence[Monitor],
+        counters: Sequence[str] = (),
+    ) -> None:
+        self._dut = dut
+        self.drivers = list(drivers)
+        self.monitors = list(monitors)
+        self._ends: list[Driver | Monitor] = [*drivers, *monitors]
+        self._counters = {name: getattr(dut, name) for name in counters}
+        self._edge = RisingEdge(dut.clk)
+        self.cycle = 0
+        self.finished: list[dict[str, int]] = []
+
+    def start(self) -> None:
+        """Start the clock, low first; the engine is unknown until `reset`."""
+        self._dut.rst.value = 1
+        Clock(self._dut.clk, PERIOD_STEPS, "step").start(start_high=False)
+
+    async def reset(self, cycles: int = 2) -> None:
+        """Hold `rst` for `cycles` rising edges and forget everything that the streams hold."""
+        self._dut.rst.value = 1
+        for end in self._ends:
+            end.reset()
+        for _ in range(cycles):
+            await self._edge
+        self._dut.rst.value = 0
+        self.cycle = 0
+        self.finished = []
+
+    async def run(self, until: Callable[[], bool], limit: int) -> None:
+        """Run until `until()` holds, asked after each cycle.
+
+        Raises:
+            TimeOut: it does not hold in cycle `limit`; the text tells where every stream stands.
+            StreamError: a stream broke its protocol.
+        """
+        done, ends, edge = self._dut.done, self._ends, self._edge
+        while not until():
+            if self.cycle >= limit:
+                streams = "; ".join(map(str, ends))
+                raise TimeOut(
+                    f"no end after {limit} cycles: {len(self.finished)} jobs done; {streams}"
+                )
+            await edge
+            self.cycle += 1
+            for end in ends:
+                end.step(self.cycle)
+            if read(done, "done"):
+                counts = {name: read(port, name) for name, port in self._counters.items()}
+                self.finished.append({"done_cycle": self.cycle, **counts})
+
+
+def simulator() -> str:
+    """Name and version of the simulator that runs this."""
+    return f"{cocotb.SIM_NAME} {cocotb.SIM_VERSION}"

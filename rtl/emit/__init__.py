@@ -1,0 +1,1 @@
+"""Output: the engines of an accelerator as a folder that other tools read."""

@@ -1,0 +1,148 @@
+"""The manifest: what a program needs to know of emitted engines, as one document."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from amaranth.hdl import Shape
+from amaranth.lib.wiring import In
+
+from nofm import __version__
+from nofm.rtl.emit.design import Design, documentation, summary
+from nofm.rtl.engines import ENGINES
+from nofm.rtl.hierarchy import Unit
+
+SCHEMA = "nofm.rtl/1"
+COUNTER = "count_"
+
+
+def manifest(design: Design, paths: dict[str, str]) -> dict[str, Any]:
+    """The document of a design; docs/rtl.md lists its fields.
+
+    Args:
+        design: the engines.
+        paths: file of each module, by its name.
+    """
+    return {
+        "schema": SCHEMA,
+        "version": __version__,
+        "hardware": design.accelerator.to_document(),
+        "engines": [_engine(design, name, paths) for name in design.engines],
+        "modules": [_module(design, name, path) for name, path in paths.items()],
+    }
+
+
+def _engine(design: Design, name: str, paths: dict[str, str]) -> dict[str, Any]:
+    built = design.engines[name]
+    ports = list(_ports(built.top))
+    return {
+        "engine": name,
+        "title": ENGINES[name].title,
+        "top": built.top.module_name,
+        "files": [paths[module] for module in design.below(name)],
+        "parameters": parameters(built.top),
+        "ports": ports,
+        "streams": list(_streams(ports)),
+        "job": list(_fields(design, name)),
+        "counters": {
+            port["port"]: port["meaning"] for port in ports if port["port"].startswith(COUNTER)
+        },
+    }
+
+
+def _module(design: Design, name: str, path: str) -> dict[str, Any]:
+    each = design.modules[name]
+    return {
+        "module": name,
+        "file": path,
+        "lines": len(design.verilog(name).splitlines()),
+        "summary": summary(each.unit),
+        "parameters": parameters(each.unit),
+        # Units without a pipeline, or with several paths of their own lengths, have none.
+        "delay_cycles": getattr(each.unit, "delay", None),
+        "places": list(each.places),
+    }
+
+
+def _fields(design: Design, name: str) -> Iterator[dict[str, Any]]:
+    built, low = design.engines[name], 0
+    meanings = field_meanings(built.job_text)
+    for field, width in built.job_fields.items():
+        yield {"field": field, "low": low, "width": width, "meaning": meanings.get(field, "")}
+        low += width
+
+
+def _ports(unit: Unit) -> Iterator[dict[str, Any]]:
+    meanings = port_meanings(documentation(unit))
+    if unit.clocked:
+        yield {"port": "clk", "direction": "in", "width": 1, "meaning": "rising edge"}
+        yield {
+            "port": "rst",
+            "direction": "in",
+            "width": 1,
+            "meaning": "synchronous reset, active high",
+        }
+    for name, member in unit.signature.members.items():
+        yield {
+            "port": name,
+            "direction": "in" if member.flow is In else "out",
+            "width": Shape.cast(member.shape).width,
+            "meaning": meanings.get(name, ""),
+        }
+
+
+def _streams(ports: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The streams among the ports: a word of a lane moves when its valid and ready are high."""
+    widths = {port["port"]: port["width"] for port in ports}
+    for port in ports:
+        stream = port["port"].removesuffix("_valid")
+        if f"{stream}_valid" in widths and stream != port["port"]:
+            yield {
+                "stream": stream,
+                "direction": port["direction"],
+                "lanes": port["width"],
+                "lane_width": widths[f"{stream}_data"] // port["width"],
+            }
+
+
+def port_meanings(text: str) -> dict[str, str]:
+    """What the tables of a docstring say of ports, by port.
+
+    A row's first cell names one port or several, and its last one says what they mean.
+    """
+    meanings = {}
+    for row in re.findall(r"^\|(.*)\|$", text, flags=re.MULTILINE):
+        cells = [cell.strip() for cell in row.split("|")]
+        for name in cells[0].split(","):
+            meanings[name.strip(" `")] = cells[-1].replace("`", "")
+    return meanings
+
+
+def field_meanings(text: str) -> dict[str, str]:
+    """What a docstring says of fields, in lines `name, name: meaning`, which may be continued."""
+    meanings: dict[str, str] = {}
+    names: list[str] = []
+    for line in inspect.cleandoc(text).splitlines():
+        if found := re.fullmatch(r"(\w+(?:, \w+)*): (.+)", line):
+            names = found[1].split(", ")
+            meanings |= dict.fromkeys(names, found[2])
+        elif line and names:
+            meanings |= {name: f"{meanings[name]} {line.strip()}" for name in names}
+        else:
+            names = []
+    return {name: meaning.replace("`", "").rstrip(".") for name, meaning in meanings.items()}
+
+
+def parameters(unit: Unit) -> dict[str, int | str]:
+    """What the unit was made from: its plain attributes, and those of its tables of sizes."""
+    found: dict[str, int | str] = {}
+    for name, value in vars(unit).items():
+        if name.startswith("_") or name == "module_name":
+            continue
+        values = asdict(value) if is_dataclass(value) else {name: value}
+        found |= {key: item for key, item in values.items() if isinstance(item, int | str)}
+    return found

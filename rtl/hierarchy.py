@@ -1,0 +1,121 @@
+"""Hierarchy: every kind of module is emitted once, and instantiated wherever it is placed.
+
+Amaranth writes one copy of a submodule for every place that it stands in. A `Unit` that is placed
+with `place` becomes an instance of a module of its own instead, which `modules` collects and emits
+once. Amaranth's own simulator knows no instances: without a `Library` as the platform, `place` puts
+the unit itself there, so that both ways describe the same hardware.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from amaranth.back import verilog
+from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+
+class Unit(wiring.Component):
+    """A module with a name and plain packed vectors as its ports.
+
+    Attributes:
+        module_name: name in Verilog; two units of one name must be the same hardware.
+        clocked: whether it has the ports `clk` and `rst` (synchronous, active high).
+    """
+
+    module_name: str
+    clocked: bool = True
+    # A placed unit that is not the first of its name is never elaborated, and need not be.
+    _MustUse__silence = True
+
+
+class Library:
+    """The platform under which placed units become instances; it collects them by name."""
+
+    def __init__(self) -> None:
+        self.units: dict[str, Unit] = {}
+        # Names placed since it was last cleared; a dict keeps their order.
+        self.placed: dict[str, None] = {}
+
+    def add(self, unit: Unit) -> None:
+        """Remember `unit`, the first of its name."""
+        known = self.units.setdefault(unit.module_name, unit)
+        if type(known) is not type(unit) or known.signature != unit.signature:
+            raise ValueError(f"two kinds of hardware are named {unit.module_name}")
+
+
+def place(m: Module, platform: object, name: str, unit: Unit) -> None:
+    """Put `unit` into `m` as its submodule `name`; the ports are then `unit`'s attributes."""
+    if not isinstance(platform, Library):
+        m.submodules[name] = unit
+        return
+    platform.add(unit)
+    platform.placed[unit.module_name] = None
+    ports: dict[str, Value] = {}
+    if unit.clocked:
+        ports |= {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
+    for port, member in unit.signature.members.items():
+        ports[f"{'i' if member.flow is In else 'o'}_{port}"] = getattr(unit, port)
+    m.submodules[name] = Instance(unit.module_name, **ports)
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """A unit and its text.
+
+    Attributes:
+        unit: the first unit placed of its name.
+        verilog: its module.
+        places: names of the modules that it places, each once, in order.
+    """
+
+    unit: Unit
+    verilog: str
+    places: tuple[str, ...]
+
+
+def emitted(*tops: Unit) -> Iterator[Emitted]:
+    """Every kind of module of `tops` and of what lies below them, once each, as it is written.
+
+    The same units give the same text everywhere: Amaranth's own Yosys writes it.
+    """
+    library = Library()
+    for top in tops:
+        library.add(top)
+    done = set[str]()
+    while missing := [name for name in library.units if name not in done]:
+        for name in missing:
+            library.placed.clear()
+            unit = library.units[name]
+            with _builtin_yosys():
+                text = verilog.convert(
+                    unit,
+                    name=name,
+                    platform=library,
+                    emit_src=False,
+                    strip_internal_attrs=True,
+                )
+            done.add(name)
+            yield Emitted(unit, text, tuple(library.placed))
+
+
+def modules(top: Unit) -> dict[str, str]:
+    """Verilog of `top` and of every unit below it, by module name, `top` first."""
+    return {each.unit.module_name: each.verilog for each in emitted(top)}
+
+
+@contextmanager
+def _builtin_yosys() -> Iterator[None]:
+    before = os.environ.get("AMARANTH_USE_YOSYS")
+    os.environ["AMARANTH_USE_YOSYS"] = "builtin"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["AMARANTH_USE_YOSYS"]
+        else:
+            os.environ["AMARANTH_USE_YOSYS"] = before

@@ -1,0 +1,144 @@
+"""The lanes of SORE, and the chain in which the second form is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, Value
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from nofm.rtl.fields import split
+from nofm.rtl.hierarchy import Unit, place
+from nofm.rtl.sore.geometry import VALUE_BITS, Geometry
+from nofm.rtl.sore.job import job_fields
+from nofm.rtl.sore.lane import Lane
+from nofm.rtl.sore.sequencer import beat_fields
+
+
+class Lanes(Unit):
+    """All lanes, with the registers between them.
+
+    Where one form is made, every lane has the column of its number in the column slot, and a
+    group's elements come in cycles that follow each other. Where both forms are made, lanes 0 to
+    E - 1 do so, and lane E + e makes groups along the columns: column e's element reaches it e
+    cycles later, together with the row's state, which moves from lane to lane, one a cycle. A
+    group that goes on in the next column slot leaves the last lane, waits in a first-in first-out,
+    and enters lane E again.
+
+    A beat that enters in cycle t is through `latency_cycles` later: `mask` then says which lanes
+    have finished a group. Lane E + e is e cycles later. One beat a cycle.
+
+    | port | width | direction | |
+    |---|---|---|---|
+    | advance | 1 | in | nothing changes while low |
+    | job | `job_fields` | in | the job, which stays |
+    | beat | `beat_fields` | in | what the elements are |
+    | elements | lanes x 16 | in | FP16, lane 0 lowest |
+    | mask | lanes | out | lanes that have finished a group |
+    | results | lanes x result bits | out | values, then indices, of the lanes' entries |
+    """
+
+    def __init__(self, geometry: Geometry) -> None:
+        self.geometry = g = geometry
+        self.module_name = f"nofm_sore_lanes_{g.suffix}"
+        super().__init__(
+            {
+                "advance": In(1),
+                "job": In(sum(job_fields(g).values())),
+                "beat": In(sum(beat_fields(g).values())),
+                "elements": In(g.lanes * VALUE_BITS),
+                "mask": Out(g.lanes),
+                "results": Out(g.lanes * g.result_bits),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        g = self.geometry
+        job = split(job_fields(g), self.job)
+
+        # The latency beyond a lane's own register.
+        word, elements = self.beat, self.elements
+        for i in range(1, g.latency_cycles):
+            later_word = Signal(word.shape(), name=f"beat_{i}")
+            later = Signal(elements.shape(), name=f"elements_{i}", reset_less=True)
+            m.d.sync += [later_word.eq(word), later.eq(elements)]
+            word, elements = later_word, later
+        beat = split(beat_fields(g), word)
+        items = [elements[VALUE_BITS * i : VALUE_BITS * (i + 1)] for i in range(g.lanes)]
+
+        lanes = [Lane(g) for _ in range(g.lanes)]
+        for i, lane in enumerate(lanes):
+            place(m, platform, f"lane_{i}", lane)
+            m.d.comb += [lane.advance.eq(self.advance), lane.last_entry.eq(job["last_entry"])]
+        rows = [beat["valid"] & beat["row_end"] & (i < beat["columns"]) for i in range(g.lanes)]
+
+        chained = range(g.half, 2 * g.half)
+        for i in (i for i in range(g.lanes) if i not in chained):
+            m.d.comb += [lanes[i].element.eq(items[i]), lanes[i].index.eq(beat["row"])]
+            m.d.sync += self.mask[i].eq(rows[i])
+
+        # Along the chain go a row's place in its group, and the columns that are left of it.
+        here = Signal()
+        m.d.comb += here.eq(beat["valid"] & job["both"])
+        place_in_group, left = beat["position"], Mux(here, beat["columns"], 0)
+        last_slot: Value = beat["slot_end"]
+        goes_on, again = Signal(), Signal()
+        m.d.comb += again.eq(here & (place_in_group != 0))
+        state = self._waiting(m, lanes[chained[-1]].state, goes_on, again)
+        for e, i in enumerate(chained):
+            lane, element = lanes[i], items[e]
+            for age in range(e):
+                later = Signal(VALUE_BITS, name=f"skew_{e}_{age}", reset_less=True)
+                m.d.sync += later.eq(element)
+                element = later
+            end = Signal(name=f"end_{e}")
+            m.d.comb += [
+                lane.chained.eq(job["both"]),
+                lane.state_left.eq(state),
+                lane.element.eq(Mux(job["both"], element, items[i])),
+                lane.index.eq(Mux(job["both"], place_in_group, beat["row"])),
+                end.eq((place_in_group == job["last_index"]) | (last_slot & (left == 1))),
+            ]
+            m.d.sync += self.mask[i].eq(Mux(job["both"], (left != 0) & end, rows[i]))
+            next_place = Signal(g.index_bits, name=f"place_{e}", reset_less=True)
+            next_left = Signal(range(g.half + 1), name=f"left_{e}")
+            next_slot = Signal(name=f"last_slot_{e}", reset_less=True)
+            m.d.sync += [
+                next_place.eq(Mux(end, 0, place_in_group + 1)),
+                next_left.eq(Mux(left == 0, 0, left - 1)),
+                next_slot.eq(last_slot),
+            ]
+            if i == chained[-1]:
+                m.d.sync += goes_on.eq((left != 0) & ~end)
+            place_in_group, left, last_slot, state = next_place, next_left, next_slot, lane.state
+        m.d.comb += self.results.eq(Cat(lane.state[: g.result_bits] for lane in lanes))
+        return EnableInserter(self.advance)(m)
+
+    def _waiting(self, m: Module, state: Value, goes_on: Value, again: Value) -> Value:
+        """The state that enters the chain `again`, of those that have left it and go on.
+
+        A state waits for as long as its row group has more rows than the chain has lanes.
+        """
+        depth = self.geometry.group - self.geometry.half
+        if depth < 1:
+            return state
+        m.submodules.states = states = Memory(shape=len(state), depth=depth, init=[])
+        write, read = states.write_port(), states.read_port(domain="comb")
+        head, tail, level = Signal(range(depth)), Signal(range(depth)), Signal(range(depth + 1))
+        push, pop, chosen = Signal(), Signal(), Signal(len(state))
+        m.d.comb += [
+            pop.eq(again & (level != 0)),
+            push.eq(goes_on & ~(again & (level == 0))),
+            write.addr.eq(tail),
+            write.data.eq(state),
+            write.en.eq(push & self.advance),
+            read.addr.eq(head),
+            chosen.eq(Mux(level == 0, state, read.data)),
+        ]
+        m.d.sync += level.eq(level + push - pop)
+        for pointer, moves in ((head, pop), (tail, push)):
+            with m.If(moves):
+                m.d.sync += pointer.eq(Mux(pointer == depth - 1, 0, pointer + 1))
+        return chosen

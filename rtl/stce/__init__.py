@@ -1,0 +1,1 @@
+"""STCE, the systolic array of USPEs that computes dense and N:M products."""

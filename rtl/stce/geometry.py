@@ -1,0 +1,126 @@
+"""What of an `Accelerator` decides the hardware of the array, and the widths that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nofm.dataflow.accelerator import Accelerator
+from nofm.kernels.errors import InputError
+
+SIZE_BITS = 24
+"""Bits of every size and count of folds in a job."""
+
+
+def bits(values: int) -> int:
+    """Bits that number `values` things, at least one."""
+    return max(1, (values - 1).bit_length())
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes of the array.
+
+    Attributes:
+        rows, columns: of USPEs.
+        sums: interleaved sums of a USPE.
+        registers: kept weights in each of a USPE's two banks.
+        group: elements of the longest group.
+        port: activations that a row takes a cycle.
+        multiplier_cycles, adder_cycles, accumulator_cycles: as in the `Accelerator`.
+        accumulator_words: sums that the accumulation buffer holds for each column.
+    """
+
+    rows: int
+    columns: int
+    sums: int
+    registers: int
+    group: int
+    port: int
+    multiplier_cycles: int
+    adder_cycles: int
+    accumulator_cycles: int
+    accumulator_words: int
+
+    @classmethod
+    def of(cls, accelerator: Accelerator) -> Geometry:
+        """The geometry of an accelerator's array.
+
+        Raises:
+            InputError: the number formats have no hardware, or a column of the accumulation buffer
+                holds no sum.
+        """
+        formats, array = accelerator.formats, accelerator.array
+        found = (formats.operand, formats.accumulator, formats.master)
+        if found != ("fp16", "fp32", "fp32"):
+            raise InputError(
+                "RTL exists for formats.operand = 'fp16', accumulator = 'fp32' and master = "
+                f"'fp32', not {', '.join(map(repr, found))}"
+            )
+        words = accelerator.buffers.output_kib * 1024 // 2 // 4 // array.columns
+        if words < 1:
+            raise InputError(
+                "buffers.output_kib must hold a sum for every column in each of its two banks, "
+                f"but {accelerator.buffers.output_kib} KiB do not for {array.columns} columns"
+            )
+        return cls(
+            rows=array.rows,
+            columns=array.columns,
+            sums=array.interleave,
+            registers=array.weight_registers,
+            group=max([array.weight_registers, *(pattern.m for pattern in array.patterns)]),
+            port=array.group_port_elements,
+            multiplier_cycles=array.multiplier_cycles,
+            adder_cycles=array.adder_cycles,
+            accumulator_cycles=array.accumulator_cycles,
+            accumulator_words=words,
+        )
+
+    @property
+    def beats(self) -> int:
+        """Cycles in which the port delivers the longest group."""
+        return -(-self.group // self.port)
+
+    @property
+    def turn_bits(self) -> int:
+        """Bits of an interleaved sum's number."""
+        return bits(self.sums)
+
+    @property
+    def sum_bits(self) -> int:
+        """Bits of a sum's place in the two banks of a USPE."""
+        return self.turn_bits + 1
+
+    @property
+    def entry_bits(self) -> int:
+        """Bits of a place in a weight bank."""
+        return bits(self.registers)
+
+    @property
+    def index_bits(self) -> int:
+        """Bits of a kept weight's place in its group."""
+        return bits(self.group)
+
+    @property
+    def beat_bits(self) -> int:
+        """Bits of a beat's number within a group."""
+        return bits(self.beats)
+
+    @property
+    def used_bits(self) -> int:
+        """Bits of a number of columns in use."""
+        return bits(self.columns + 1)
+
+    @property
+    def word_bits(self) -> int:
+        """Bits of an address in the accumulation buffer."""
+        return bits(self.accumulator_words)
+
+    @property
+    def period(self) -> int:
+        """Longest period of the interleaved sums."""
+        return max(self.sums, self.adder_cycles)
+
+    @property
+    def longest_row_delay(self) -> int:
+        """Most cycles between two rows, in WS with all registers in use."""
+        return (self.registers - 1) * self.period + self.adder_cycles

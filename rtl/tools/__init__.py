@@ -1,0 +1,1 @@
+"""The tools that simulate, check and synthesize Verilog: how they are found and run."""

@@ -1,0 +1,144 @@
+"""A pump: millions of operands through a unit's Verilog, one set a cycle.
+
+Verilator compiles the unit into one program with the loop of pump.cpp, so that no simulator's
+interface stands between the cases. Operands and results are NumPy arrays; latencies are taken off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from amaranth.lib.wiring import In
+
+from nofm.rtl.hierarchy import Unit, modules
+from nofm.rtl.tools.find import verilator
+
+Array = np.ndarray[Any, Any]
+
+_CONTROL = ("clk", "rst", "advance")
+_LOOP = Path(__file__).with_suffix(".cpp")
+
+
+class Pump:
+    """A compiled unit, through which operands are pumped.
+
+    Args:
+        unit: takes a set of operands in each cycle, on ports of at most 64 bits. If it has an
+            input `advance`, that freezes it when low.
+        delays: for each output of interest, the cycles from operands to result; 0 where it is
+            combinational.
+        folder: where the program is kept, and found again by its content. Units can share it.
+
+    Raises:
+        InputError: Verilator is not installed.
+    """
+
+    def __init__(self, unit: Unit, delays: Mapping[str, int], folder: Path) -> None:
+        members = unit.signature.members
+        widths = {name: len(getattr(unit, name)) for name in members}
+        inputs = [name for name, port in members.items() if port.flow is In]
+        operands = [name for name in inputs if name not in _CONTROL]
+        self._set = np.dtype([(name, f"<u{_bytes(widths[name])}") for name in operands])
+        self._result = np.dtype([(name, f"<u{_bytes(widths[name])}") for name in delays])
+        ports = _header(
+            inputs={name: widths[name] for name in operands},
+            outputs={name: (widths[name], delay) for name, delay in delays.items()},
+            clocked=unit.clocked,
+            freezes="advance" in inputs,
+        )
+        self._program = _build(unit, ports, folder)
+
+    def __call__(
+        self, *, freeze: float = 0.0, seed: int = 1, **operands: Array
+    ) -> dict[str, Array]:
+        """Results of `operands`, in their order.
+
+        Args:
+            freeze: share of cycles, from 0 to below 1, in which `advance` is low and the operands
+                are noise: no output may change in them.
+            seed: of the frozen cycles and the noise.
+            operands: unsigned [cases], an array for each input port.
+
+        Returns:
+            By output port: unsigned [cases], of 8, 16, 32 or 64 bits as the port needs.
+
+        Raises:
+            AssertionError: an output changed in a frozen cycle.
+        """
+        cases = len(next(iter(operands.values())))
+        sets = np.empty(cases, self._set)
+        for name in self._set.fields or ():
+            sets[name] = operands[name]
+        command = [str(self._program), str(cases), str(int(freeze * 65536)), str(seed)]
+        done = subprocess.run(command, input=sets.data, capture_output=True, check=False)
+        if done.returncode:
+            raise AssertionError(done.stderr.decode().strip())
+        results = np.frombuffer(done.stdout, self._result)
+        return {name: results[name] for name in self._result.fields or ()}
+
+
+def _bytes(width: int) -> int:
+    """Bytes of the smallest integer type that holds `width` bits."""
+    return next(size for size in (1, 2, 4, 8) if 8 * size >= width)
+
+
+def _header(
+    inputs: Mapping[str, int],
+    outputs: Mapping[str, tuple[int, int]],
+    *,
+    clocked: bool,
+    freezes: bool,
+) -> str:
+    """ports.h, which tells pump.cpp about a unit."""
+    into = [
+        f"X({name}, uint{8 * _bytes(width)}_t, {(1 << width) - 1:#x}ull)"
+        for name, width in inputs.items()
+    ]
+    out = [
+        f"X({name}, uint{8 * _bytes(width)}_t, {delay})" for name, (width, delay) in outputs.items()
+    ]
+    lines = {
+        "INPUTS(X)": " ".join(into),
+        "OUTPUTS(X)": " ".join(out),
+        "LONGEST": max(delay for _, delay in outputs.values()),
+        "CLOCKED": int(clocked),
+        "FREEZES": int(freezes),
+    }
+    return "".join(f"#define {name} {text}\n" for name, text in lines.items())
+
+
+def _build(unit: Unit, ports: str, folder: Path) -> Path:
+    """The program for `unit`, built if `folder` does not hold it."""
+    tool = verilator()
+    texts = modules(unit)
+    content = "\0".join([tool.version, _LOOP.read_text(), ports, *texts.values()])
+    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+    program = folder / f"{unit.module_name}-{digest}"
+    if program.exists():
+        return program
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        here = Path(scratch)
+        (here / "ports.h").write_text(ports)
+        for name, text in texts.items():
+            (here / f"{name}.v").write_text(text)
+        top = unit.module_name
+        flags = f"-I{here} -DUNIT=V{top} -DUNIT_HEADER='\"V{top}.h\"'"
+        command = [tool.path, "--cc", "--exe", "--build", "-O3", "--x-assign", "fast"]
+        command += ["--x-initial", "fast", "--top-module", top, "--Mdir", str(here / "build")]
+        command += ["-CFLAGS", flags, "-MAKEFLAGS", "OPT_FAST=-O2", "-o", "pump"]
+        command += [str(_LOOP), *(str(here / f"{name}.v") for name in texts)]
+        done = subprocess.run(
+            command, env=tool.environ(), capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"Verilator cannot build {top}:\n{done.stdout}{done.stderr}")
+        os.replace(here / "build" / "pump", program)
+    return program

@@ -1,0 +1,1 @@
+"""WUVE, the optimizer engine: SGD with momentum and weight decay, one parameter a lane and cycle."""
