@@ -83,7 +83,7 @@ def _tops(names: Iterable[str]) -> list[str]:
 
 
 def _exchange(folder: Path, ready: Path, former: Path, names: Iterable[str]) -> None:
-    """Move entries of `folder` to `former` and those of `ready` to `folder`: all of them or none."""
+    """Move entries of `folder` to `former`, and those of `ready` to `folder`: all or none."""
     former.mkdir()
     moved: list[tuple[Path, Path]] = []
     try:

@@ -138,8 +138,9 @@ class Adder(Unit):
             "exponent": v.exponent,
             "big": v.big,
             "addend": addend ^ v.subtract.replicate(len(addend)),
-            "near": v.subtract & ~v.distance[1:].any() & ~size[-1],
-            "near_size": size[:-1],
+            # A larger subnormal operand may be the `small` one: of equal exponents, all are near.
+            "near": v.subtract & ~v.distance[1:].any() & ~(size[-1] & v.distance[0]),
+            "near_size": size,
             "near_sign": v.sign ^ negative,
             "infinite": v.infinite,
             "invalid": v.invalid,
@@ -151,14 +152,14 @@ class Adder(Unit):
         left = Cat(v.subtract, Const(0, _EXTRA), v.big)
         right = Cat(v.subtract, v.addend)
         total = named(m, "total", left + right)
-        zeros = leading_zeros(m, "near_zeros", v.near_size)
+        zeros = leading_zeros(m, "near_zeros", v.near_size[:-1])
         near_one = named(m, "near_one", v.near_size.any())
         near_shift: Value = zeros
         normal: Value = Const(1, 1)
         if self.subnormals:
             # A subnormal difference moves up only as far as the smallest exponent allows.
             room = named(m, "near_room", _minus_one(v.exponent))
-            normal = room > zeros
+            normal = named(m, "near_room_left", room > zeros)
             near_shift = Mux(normal, zeros, room)[: len(zeros)]
         return {
             "sign": Mux(v.near, v.near_sign & near_one, v.sign),
@@ -179,13 +180,16 @@ class Adder(Unit):
     def _normalise(self, m: Module, v: Any) -> dict[str, Value]:
         """The leading one in its place, and whether to round up."""
         bits = self.form.fraction_bits
-        near = shift_left(m, "near", v.near_size, v.near_shift)
+        near = shift_left(m, "near", v.near_size[:-1], v.near_shift)
         near_fraction = near[:bits]
+        near_exponent: Value = Const(0, len(v.exponent))
         exponent = v.exponent
         if self.subnormals:
+            near_exponent = Cat(v.near_size[-1], near_exponent[1:])
             near_fraction = Mux(v.near_normal, near_fraction, near[1:])
             exponent = Mux(v.total[-1] | v.lost, exponent, 0)
-        near_exponent = Mux(v.near_normal, (v.down - v.near_shift)[: len(v.down)], 0)
+        near_normal_exponent = (v.down - v.near_shift)[: len(v.down)]
+        near_exponent = Mux(v.near_normal, near_normal_exponent, near_exponent)
 
         # The sum's leading one stands one place up (carry), in its place, or one down (lost).
         def choose(up: Value, same: Value, down: Value) -> Value:

@@ -9,7 +9,8 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
-from .streams import Driver, Monitor, read
+from .ports import Port
+from .streams import Driver, Monitor
 
 PERIOD_STEPS = 10
 
@@ -41,7 +42,8 @@ class Engine:
         self.drivers = list(drivers)
         self.monitors = list(monitors)
         self._ends: list[Driver | Monitor] = [*drivers, *monitors]
-        self._counters = {name: getattr(dut, name) for name in counters}
+        self._done = Port(dut, "done")
+        self._counters = [Port(dut, name) for name in counters]
         self._edge = RisingEdge(dut.clk)
         self.cycle = 0
         self.finished: list[dict[str, int]] = []
@@ -68,8 +70,9 @@ class Engine:
         Raises:
             TimeOut: it does not hold in cycle `limit`; the text tells where every stream stands.
             StreamError: a stream broke its protocol.
+            PortError: a bit that counts is unknown.
         """
-        done, ends, edge = self._dut.done, self._ends, self._edge
+        done, ends, edge = self._done, self._ends, self._edge
         while not until():
             if self.cycle >= limit:
                 streams = "; ".join(map(str, ends))
@@ -80,8 +83,8 @@ class Engine:
             self.cycle += 1
             for end in ends:
                 end.step(self.cycle)
-            if read(done, "done"):
-                counts = {name: read(port, name) for name, port in self._counters.items()}
+            if done.read():
+                counts = {port.name: port.read() for port in self._counters}
                 self.finished.append({"done_cycle": self.cycle, **counts})
 
 

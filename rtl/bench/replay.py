@@ -17,6 +17,7 @@ import cocotb
 from .cases import Case, Lanes, arguments, read_cases, report
 from .engine import Engine, TimeOut, simulator
 from .patterns import Pattern, pattern
+from .ports import PortError
 from .streams import Driver, Monitor, StreamError
 
 SHOWN = 8
@@ -78,7 +79,7 @@ async def _run(engine: Engine, case: Case) -> dict[str, Any]:
         )
         cycles = engine.cycle
         await engine.run(lambda: engine.cycle == cycles + QUIET_CYCLES, cycles + QUIET_CYCLES)
-    except (StreamError, TimeOut) as fault:
+    except (PortError, StreamError, TimeOut) as fault:
         error = str(fault)
         cycles = engine.cycle
     words = differences(engine, case)

@@ -13,23 +13,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .patterns import Pattern, Steady
+from .ports import Port
 
 
 class StreamError(AssertionError):
     """A stream broke its protocol."""
-
-
-def read(handle: Any, name: str) -> int:
-    """The unsigned value of a port.
-
-    Raises:
-        StreamError: a bit is neither 0 nor 1.
-    """
-    text = str(handle.value)
-    try:
-        return int(text, 2)
-    except ValueError:
-        raise StreamError(f"{name} is {text}") from None
 
 
 class _Stream:
@@ -40,15 +28,14 @@ class _Stream:
     ) -> None:
         self.name = name
         self.lanes = lanes
-        self._valid = getattr(dut, f"{name}_valid")
-        self._ready = getattr(dut, f"{name}_ready")
-        self._data = getattr(dut, f"{name}_data")
-        self._valid_name, self._ready_name = f"{name}_valid", f"{name}_ready"
-        bits = len(self._data)
-        if len(self._valid) != lanes or len(self._ready) != lanes or bits % lanes:
+        self._valid, self._ready, self._data = (
+            Port(dut, f"{name}_{part}") for part in ("valid", "ready", "data")
+        )
+        bits = self._data.bits
+        if self._valid.bits != lanes or self._ready.bits != lanes or bits % lanes:
             raise StreamError(
-                f"{name} must have {lanes} lanes, and has {len(self._valid)} bits of valid,"
-                f" {len(self._ready)} of ready and {bits} of data"
+                f"{name} must have {lanes} lanes, and has {self._valid.bits} bits of valid,"
+                f" {self._ready.bits} of ready and {bits} of data"
             )
         self.width = bits // lanes
         self._patterns = list(patterns or [Steady() for _ in range(lanes)])
@@ -85,8 +72,8 @@ class Driver(_Stream):
         self.taken = [0] * self.lanes
         self.first_cycle: int | None = None
         self.last_cycle: int | None = None
-        self._valid.value = 0
-        self._data.value = 0
+        self._valid.write(0)
+        self._data.write(0)
 
     def send(self, words: Iterable[int], lane: int = 0) -> None:
         """Append words, unsigned, to what a lane offers."""
@@ -100,7 +87,7 @@ class Driver(_Stream):
     def step(self, cycle: int) -> None:
         """One rising edge."""
         offered = self._offered
-        taken = offered & read(self._ready, self._ready_name) if offered else 0
+        taken = offered & self._ready.read() if offered else 0
         if taken:
             self.last_cycle = cycle
             if self.first_cycle is None:
@@ -123,10 +110,10 @@ class Driver(_Stream):
                 self._words[lane] ^= (1 << self.width) - 1
                 changed = True
         if changed:
-            self._data.value = pack(self._words, self.width)
+            self._data.write(pack(self._words, self.width))
         if offered != self._offered:
             self._offered = offered
-            self._valid.value = offered
+            self._valid.write(offered)
 
     def __str__(self) -> str:
         waiting = " (one waits for ready)" if self._offered else ""
@@ -155,7 +142,7 @@ class Monitor(_Stream):
         self.first_cycle: int | None = None
         self.last_cycle: int | None = None
         self._takes = 0
-        self._ready.value = 0
+        self._ready.write(0)
 
     @property
     def count(self) -> int:
@@ -168,7 +155,7 @@ class Monitor(_Stream):
         Raises:
             StreamError: a word that waited changed or went away, or a bit that counts is unknown.
         """
-        valid = read(self._valid, self._valid_name)
+        valid = self._valid.read()
         if valid or self._held:
             self._look(cycle, valid)
         if self._always:
@@ -177,10 +164,10 @@ class Monitor(_Stream):
             takes = sum(pattern.go() << lane for lane, pattern in enumerate(self._patterns))
         if takes != self._takes:
             self._takes = takes
-            self._ready.value = takes
+            self._ready.write(takes)
 
     def _look(self, cycle: int, valid: int) -> None:
-        text = str(self._data.value)
+        text = self._data.text()
         end = len(text)
         held, self._held = self._held, {}
         for lane in range(self.lanes):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from nofm import __version__
 from nofm.rtl.emit.design import Design
+from nofm.rtl.emit.vivado import PART
 from nofm.rtl.engines import ENGINES
 
 
@@ -21,7 +22,7 @@ def core_name(design: Design) -> str:
     return f"nofm:rtl:{name or 'accelerator'}:{__version__}"
 
 
-def core(design: Design, paths: Sequence[str], bench: Mapping[str, str], replay: str) -> str:
+def core(design: Design, paths: Sequence[str], bench: Sequence[str]) -> str:
     """The text of the core file.
 
     Targets: `default` for cores that depend on this one, and `lint_<engine>`, `sim_<engine>` and
@@ -30,8 +31,7 @@ def core(design: Design, paths: Sequence[str], bench: Mapping[str, str], replay:
     Args:
         design: the engines.
         paths: the Verilog files.
-        bench: where each file of the bench is to stand in the simulator's folder.
-        replay: the bench's module, as Python imports it there.
+        bench: the bench's files, which are copied into the simulator's folder.
     """
     lines = [
         "CAPI=2:",
@@ -46,7 +46,7 @@ def core(design: Design, paths: Sequence[str], bench: Mapping[str, str], replay:
         "    file_type: verilogSource",
         "  bench:",
         "    files:",
-        *(f"      - {path}: {{copyto: {place}}}" for path, place in bench.items()),
+        *(f"      - {path}: {{copyto: {path}}}" for path in bench),
         "    file_type: user",
         "",
         "targets:",
@@ -58,7 +58,7 @@ def core(design: Design, paths: Sequence[str], bench: Mapping[str, str], replay:
         lines += [
             "",
             f"  lint_{engine}:",
-            f"    description: {ENGINES[engine].title}, checked by Verilator",
+            _describe(engine, "checked by Verilator"),
             "    flow: lint",
             "    flow_options:",
             "      tool: verilator",
@@ -66,19 +66,19 @@ def core(design: Design, paths: Sequence[str], bench: Mapping[str, str], replay:
             top,
             "",
             f"  sim_{engine}:",
-            f"    description: {ENGINES[engine].title}, with the cases of NOFM_ARGUMENTS",
+            _describe(engine, "run through the cases that NOFM_ARGUMENTS names"),
             "    flow: sim",
             "    flow_options:",
             "      tool: icarus",
-            f"      cocotb_module: {replay}",
+            "      cocotb_module: bench.replay",
             "    filesets: [rtl, bench]",
             top,
             "",
             f"  synth_{engine}:",
-            f"    description: {ENGINES[engine].title}, alone on a VCU1525's device",
+            _describe(engine, "alone, on the device of a VCU1525"),
             "    flow: vivado",
             "    flow_options:",
-            "      part: xcvu9p-fsgd2104-2L-e",
+            f"      part: {PART}",
             "      pnr: none",
             "    filesets: [rtl]",
             top,
@@ -88,3 +88,8 @@ def core(design: Design, paths: Sequence[str], bench: Mapping[str, str], replay:
 
 def _description(design: Design) -> str:
     return f"Engines of the N:M sparse training accelerator {design.accelerator.name}"
+
+
+def _describe(engine: str, how: str) -> str:
+    # In quotes, a colon is only text.
+    return f"    description: {json.dumps(f'{ENGINES[engine].title}, {how}')}"

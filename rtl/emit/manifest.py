@@ -143,6 +143,7 @@ def parameters(unit: Unit) -> dict[str, int | str]:
     for name, value in vars(unit).items():
         if name.startswith("_") or name == "module_name":
             continue
-        values = asdict(value) if is_dataclass(value) else {name: value}
+        sizes = is_dataclass(value) and not isinstance(value, type)
+        values = asdict(value) if sizes else {name: value}
         found |= {key: item for key, item in values.items() if isinstance(item, int | str)}
     return found

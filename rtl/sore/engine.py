@@ -10,12 +10,11 @@ from amaranth.lib.wiring import In, Out
 from nofm.dataflow.accelerator import Accelerator
 from nofm.rtl.elastic import DEPTH, Elastic
 from nofm.rtl.hierarchy import Unit, place
+from nofm.rtl.pace import COUNTER_BITS, COUNTERS, Pace, level_next
 from nofm.rtl.sore.geometry import VALUE_BITS, Geometry
 from nofm.rtl.sore.job import job_fields
 from nofm.rtl.sore.lanes import Lanes
 from nofm.rtl.sore.sequencer import Sequencer
-
-COUNTER_BITS = 48
 
 
 class Sore(Unit):
@@ -60,9 +59,7 @@ results; a result is its values (16 each), then its indices |
                 "out_ready": In(1),
                 "out_data": Out(g.lanes * (1 + g.result_bits)),
                 "done": Out(1),
-                "count_busy": Out(COUNTER_BITS),
-                "count_stalled_input": Out(COUNTER_BITS),
-                "count_stalled_output": Out(COUNTER_BITS),
+                **{name: Out(COUNTER_BITS) for name in COUNTERS},
             }
         )
 
@@ -79,75 +76,40 @@ results; a result is its values (16 each), then its indices |
         m = Module()
         g = self.geometry
         source, sink = Elastic(len(self.in_data)), Elastic(len(self.out_data))
-        sequencer, lanes = Sequencer(g), Lanes(g)
+        pace, sequencer, lanes = Pace(), Sequencer(g), Lanes(g)
         place(m, platform, "source", source)
         place(m, platform, "sink", sink)
+        place(m, platform, "pace", pace)
         place(m, platform, "sequencer", sequencer)
         place(m, platform, "lanes", lanes)
 
-        advance, running, start, finished = Signal(), Signal(), Signal(), Signal()
         job = Signal.like(self.job_data, reset_less=True)
-        running_next, take_next = Signal(), Signal()
         m.d.comb += [
-            self.job_ready.eq(~running),
-            start.eq(self.job_valid & ~running),
-            finished.eq(advance & sequencer.finish),
-            running_next.eq(start | (running & ~finished)),
             source.in_valid.eq(self.in_valid),
             source.in_data.eq(self.in_data),
             self.in_ready.eq(source.in_ready),
-            source.out_ready.eq(advance & sequencer.take),
-            sequencer.advance.eq(advance),
-            sequencer.start.eq(start),
+            source.out_ready.eq(pace.advance & sequencer.take),
+            sequencer.advance.eq(pace.advance),
+            sequencer.start.eq(pace.start),
             # At the start the word is not in its register yet.
-            sequencer.job.eq(Mux(running, job, self.job_data)),
-            lanes.advance.eq(advance),
+            sequencer.job.eq(Mux(pace.start, self.job_data, job)),
+            lanes.advance.eq(pace.advance),
             lanes.job.eq(job),
             lanes.beat.eq(sequencer.beat),
             lanes.elements.eq(source.out_data),
-            sink.in_valid.eq(advance & lanes.mask.any()),
+            sink.in_valid.eq(pace.advance & lanes.mask.any()),
             sink.in_data.eq(Cat(lanes.mask, lanes.results)),
             self.out_valid.eq(sink.out_valid),
             self.out_data.eq(sink.out_data),
             sink.out_ready.eq(self.out_ready),
+            pace.job_valid.eq(self.job_valid),
+            self.job_ready.eq(pace.job_ready),
+            pace.lacks_input.eq(sequencer.take_next & (level_next(m, "source", source) == 0)),
+            pace.lacks_room.eq(level_next(m, "sink", sink) == DEPTH),
+            pace.finish.eq(sequencer.finish),
+            self.done.eq(pace.done),
+            *(getattr(self, name).eq(getattr(pace, name)) for name in COUNTERS),
         ]
-        with m.If(start):
+        with m.If(pace.start):
             m.d.sync += job.eq(self.job_data)
-
-        # Whether the job goes on is known a cycle ahead, from what the buffers will hold.
-        source_next, sink_next = Signal.like(source.level), Signal.like(sink.level)
-        lacks_input, lacks_room = Signal(), Signal()
-        m.d.comb += [
-            source_next.eq(
-                source.level
-                + (source.in_valid & source.in_ready)
-                - (source.out_valid & source.out_ready)
-            ),
-            sink_next.eq(
-                sink.level + (sink.in_valid & sink.in_ready) - (sink.out_valid & sink.out_ready)
-            ),
-            take_next.eq(start | sequencer.take_next),
-            lacks_input.eq(take_next & (source_next == 0)),
-            lacks_room.eq(sink_next == DEPTH),
-        ]
-        waits_for_input = Signal()
-        m.d.sync += [
-            running.eq(running_next),
-            advance.eq(running_next & ~lacks_input & ~lacks_room),
-            waits_for_input.eq(lacks_input),
-            self.done.eq(finished),
-        ]
-
-        with m.If(start):
-            m.d.sync += [
-                self.count_busy.eq(0),
-                self.count_stalled_input.eq(0),
-                self.count_stalled_output.eq(0),
-            ]
-        with m.Elif(advance):
-            m.d.sync += self.count_busy.eq(self.count_busy + 1)
-        with m.Elif(running & waits_for_input):
-            m.d.sync += self.count_stalled_input.eq(self.count_stalled_input + 1)
-        with m.Elif(running):
-            m.d.sync += self.count_stalled_output.eq(self.count_stalled_output + 1)
         return m

@@ -43,8 +43,9 @@ class Sequencer(Unit):
 
     | port | width | direction | |
     |---|---|---|---|
-    | advance | 1 | in | nothing changes while low; it must be low at `start` |
-    | start, job | 1, `job_fields` | in | begin a job, whose word stays |
+    | advance | 1 | in | nothing changes while low, but for `start` |
+    | start | 1 | in | begin a job; `advance` is low meanwhile |
+    | job | `job_fields` | in | the job, from `start` to its end |
     | take | 1 | out | a beat is taken in this cycle, if it advances |
     | take_next | 1 | out | `take` of the next cycle |
     | beat | `beat_fields` | out | what it holds |
@@ -97,7 +98,10 @@ class Sequencer(Unit):
             onward.eq(Mux(waiting, wait == 0, self.take & row_end & ~pause)),
             stop.eq(onward & slot_end & group_end & tap_end),
             self.finish.eq(draining & (wait == 0)),
-            self.take_next.eq(Mux(self.advance, (self.take & ~row_end) | (onward & ~stop), self.take)),
+            self.take_next.eq(
+                self.start
+                | Mux(self.advance, (self.take & ~row_end) | (onward & ~stop), self.take)
+            ),
             beat["valid"].eq(self.take),
             beat["row"].eq(row),
             beat["row_end"].eq(row_end),
@@ -107,6 +111,7 @@ class Sequencer(Unit):
             beat["position"].eq(position),
             beat["slot_end"].eq(slot_end),
         ]
+        m.d.sync += self.take.eq(self.take_next)
         with m.If(self.advance):
             m.d.sync += wait.eq(wait - 1)
             with m.If(self.take):
@@ -131,10 +136,8 @@ class Sequencer(Unit):
                 ]
             with m.If(self.finish):
                 m.d.sync += draining.eq(0)
-            m.d.sync += self.take.eq(self.take_next)
         with m.If(self.start):
             m.d.sync += [
-                self.take.eq(1),
                 row.eq(0),
                 position.eq(0),
                 slot.eq(job["slots"]),

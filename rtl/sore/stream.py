@@ -1,26 +1,25 @@
-"""What streams into a SORE and out of it: matrices as beats, and beats as compressed forms."""
+"""What streams into a SORE and out of it: a matrix as beats, and its compressed forms as beats."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from nofm.kernels.compressed import Compressed
 from nofm.kernels.errors import InputError
 from nofm.rtl.sore.geometry import VALUE_BITS, Geometry
 from nofm.rtl.sore.job import SoreJob
 
-Words = np.ndarray[Any, np.dtype[np.uint16]]
-Indices = np.ndarray[Any, np.dtype[np.uint8]]
-Form = tuple[Words, Indices]
+Halves = np.ndarray[Any, np.dtype[np.float16]]
 
 
-def input_beats(dense: Words, job: SoreJob, geometry: Geometry) -> list[int]:
-    """Words for the engine's input, in their order.
+def input_beats(dense: Halves, job: SoreJob, geometry: Geometry) -> list[int]:
+    """Words for the engine's input, in their order; lanes without a column hold 0.
 
     Args:
-        dense: uint16 [taps, length, columns], bits of FP16 elements.
+        dense: float16 [taps, length, columns].
 
     Raises:
         InputError: the matrix is not that of the job.
@@ -30,85 +29,85 @@ def input_beats(dense: Words, job: SoreJob, geometry: Geometry) -> list[int]:
             f"a SORE job's matrix must be {[job.taps, job.length, job.columns]}, "
             f"not {list(dense.shape)}"
         )
-    e, m = job.elements(geometry), job.pattern.m
-    beats = []
-    for tap in dense.astype("<u2"):
-        for first in range(0, job.length, m):
-            rows = tap[first : first + m]
-            for column in range(0, job.columns, e):
-                slot = np.ascontiguousarray(rows[:, column : column + e])
-                beats += [int.from_bytes(row.tobytes(), "little") for row in slot]
-    return beats
+    e = job.elements(geometry)
+    words = dense.view(np.uint16).astype("<u2")
+    return [
+        int.from_bytes(words[tap, row, column : column + e].tobytes(), "little")
+        for tap, row, column, _ in walk(job, geometry)
+    ]
 
 
-def compressed_forms(beats: Sequence[int], job: SoreJob, geometry: Geometry) -> list[Form]:
-    """The compressed forms in the words of the engine's output.
+def walk(job: SoreJob, geometry: Geometry) -> Iterator[tuple[int, int, int, int]]:
+    """(tap, row, first column, cycle) of every input beat, in the order of the engine's input.
 
-    Returns:
-        for groups along the rows, and then for those along the columns where both are made:
-        values (bits of FP16) and indices [taps x groups, N, columns], or [.., N, rows], as
-        `kernels.compressed` arranges them.
-
-    Raises:
-        InputError: a lane gives more or fewer groups than the job has.
+    `cycle` counts those in which the job goes on, from 0 for the first beat.
     """
-    lanes, e = geometry.lanes, job.elements(geometry)
-    size = lanes * (1 + geometry.result_bits)
-    packed = b"".join(beat.to_bytes(-(-size // 8), "little") for beat in beats)
-    bits = np.unpackbits(
-        np.frombuffer(packed, np.uint8).reshape(len(beats), -1), axis=1, bitorder="little"
-    )
-    mask = bits[:, :lanes].astype(bool)
-    results = bits[:, lanes:size].reshape(-1, lanes, geometry.result_bits)
-    column = np.arange(job.columns)
-    ends = (column % job.pattern.m == job.pattern.m - 1) | (column == job.columns - 1)
-    forms = [_empty(job, job.length, job.columns)]
-    if job.both:
-        forms.append(_empty(job, job.columns, job.length))
-    for lane in range(lanes):
-        given = results[mask[:, lane], lane]
-        form, first = divmod(lane, e)
-        places: list[tuple[int, int]] = []
-        if form < len(forms):
-            places = list(_rows_first(job, column[first::e])) if form == 0 else list(
-                _columns_first(job, [c for c in column[first::e] if ends[c]], e)
-            )
-        if len(given) != len(places):
-            raise InputError(f"lane {lane} must give {len(places)} groups, not {len(given)}")
-        if places:
-            at, across = np.array(places).T
-            values, index = forms[form]
-            values[at, :, across], index[at, :, across] = _entries(given, job.pattern.n, geometry)
-    return forms
-
-
-def _empty(job: SoreJob, length: int, across: int) -> Form:
-    shape = (job.taps * job.pattern.groups(length), job.pattern.n, across)
-    return np.zeros(shape, np.uint16), np.zeros(shape, np.uint8)
-
-
-def _rows_first(job: SoreJob, columns: Any) -> Any:
-    """(group, column) of the groups along the rows that a lane with these columns finishes."""
-    for group in range(job.taps * job.pattern.groups(job.length)):
-        for column in columns:
-            yield group, column
-
-
-def _columns_first(job: SoreJob, columns: Any, e: int) -> Any:
-    """(group, row) of the groups along the columns that end at one of these columns."""
-    m, groups = job.pattern.m, job.pattern.groups(job.columns)
+    e, m = job.elements(geometry), job.pattern.m
+    cycle = 0
     for tap in range(job.taps):
         for first in range(0, job.length, m):
-            for column in columns:
-                for row in range(first, min(first + m, job.length)):
-                    yield tap * groups + column // m, row
+            rows = range(first, min(first + m, job.length))
+            for column in range(0, job.columns, e):
+                for row in rows:
+                    yield tap, row, column, cycle
+                    cycle += 1
+                after = column + e
+                if job.both and after < job.columns and after % m:
+                    cycle += max(0, e - len(rows))
 
 
-def _entries(given: Any, n: int, geometry: Geometry) -> Form:
-    """Values and indices [groups, N] of results given as bits [groups, result bits]."""
-    split = geometry.entries * VALUE_BITS
-    weights = 1 << np.arange(VALUE_BITS)
-    values = given[:, :split].reshape(len(given), geometry.entries, VALUE_BITS) @ weights
-    index = given[:, split:].reshape(len(given), geometry.entries, geometry.index_bits)
-    index = index @ weights[: geometry.index_bits]
-    return values[:, :n].astype(np.uint16), index[:, :n].astype(np.uint8)
+def output_beats(
+    forms: list[Compressed], job: SoreJob, geometry: Geometry
+) -> tuple[list[int], list[int]]:
+    """Words of the engine's output, in their order, and the bits of them that mean something.
+
+    A word holds the groups that are finished in one cycle: from the low bits up the mask of the
+    lanes that finish one, then the lanes' results. A result is its N values and then its N
+    indices, of as many entries as the hardware has; the further ones hold what empty slots do.
+
+    Args:
+        forms: the matrix compressed along its rows and, where both forms are made, each of its
+            taps transposed and compressed too.
+    """
+    g, m = geometry, job.pattern.m
+    e = job.elements(g)
+    results = [_results(form, g) for form in forms]
+    per_run = [job.pattern.groups(job.length), job.pattern.groups(job.columns)]
+    finished: dict[int, dict[int, int]] = {}
+    for tap, row, column, cycle in walk(job, g):
+        columns = range(column, min(column + e, job.columns))
+        if row % m == m - 1 or row == job.length - 1:
+            given = results[0][tap * per_run[0] + row // m]
+            beat = finished.setdefault(cycle, {})
+            beat |= {lane: given[at] for lane, at in enumerate(columns)}
+        for lane, at in enumerate(columns if job.both else ()):
+            if at % m == m - 1 or at == job.columns - 1:
+                given = results[1][tap * per_run[1] + at // m]
+                finished.setdefault(cycle + lane, {})[e + lane] = given[row]
+    words, cares = [], []
+    whole = (1 << g.result_bits) - 1
+    for _, beat in sorted(finished.items()):
+        words.append(sum(1 << lane for lane in beat))
+        cares.append((1 << g.lanes) - 1)
+        for lane, result in beat.items():
+            at = g.lanes + lane * g.result_bits
+            words[-1] |= result << at
+            cares[-1] |= whole << at
+    return words, cares
+
+
+def _results(form: Compressed, geometry: Geometry) -> list[list[int]]:
+    """[groups][columns] words of a lane's results."""
+    g = geometry
+    values, index = form.values.view(np.uint16).tolist(), form.index.tolist()
+    empty = sum(i << i * g.index_bits for i in range(form.pattern.n, g.entries))
+    found = []
+    for group_values, group_index in zip(values, index, strict=True):
+        words = [empty << g.entries * VALUE_BITS] * form.n
+        for entry, (row, places) in enumerate(zip(group_values, group_index, strict=True)):
+            value_at = entry * VALUE_BITS
+            index_at = g.entries * VALUE_BITS + entry * g.index_bits
+            for column, (value, place) in enumerate(zip(row, places, strict=True)):
+                words[column] |= value << value_at | place << index_at
+        found.append(words)
+    return found

@@ -12,8 +12,8 @@ def row_control(geometry: Geometry) -> data.StructLayout:
 
     slot: a slot enters the row. Of that slot: `first` addition to its sum, `leaves` the row
     downward after it (WS), `swap` to the other weight bank (WS, first slot of a fold), `half` of
-    the replay buffer that has its activations, `sum` its sum's place (bank, turn), `entry` its
-    weight's place in the bank (WS) or its number in the group (OS).
+    the replay buffer and `group` in it that has its activations, `sum` its sum's place (bank,
+    turn), `entry` its weight's place in the bank (WS) or its number in the group (OS).
 
     fetch: a beat of activations comes from the port, for group `fetch_sum`, beat `fetch_beat`, into
     `fetch_half`; `fetch_short` in folds that not all rows work on.
@@ -28,6 +28,7 @@ def row_control(geometry: Geometry) -> data.StructLayout:
             "leaves": 1,
             "swap": 1,
             "half": 1,
+            "group": geometry.turn_bits,
             "sum": geometry.sum_bits,
             "entry": geometry.entry_bits,
             "fetch": 1,

@@ -131,7 +131,7 @@ class RowEdge(Unit):
                 write.addr.eq(Cat(now.fetch_sum, now.fetch_half)),
                 write.data.eq(Mux(self.needs_group, self.beat, 0)),
                 write.en.eq(now.fetch & (now.fetch_beat == beat)),
-                read.addr.eq(Cat(now.sum[: g.turn_bits], now.half)),
+                read.addr.eq(Cat(now.group, now.half)),
             ]
             parts.append(read.data)
         m.d.comb += self.group.eq(Cat(*parts))

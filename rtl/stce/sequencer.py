@@ -252,6 +252,8 @@ class Sequencer(Unit):
             coming.leaves.eq(stationary & last_pass),
             coming.swap.eq(stationary & self.begin_fold),
             coming.half.eq(half),
+            # Interleaved sums share the group in OS.
+            coming.group.eq(Mux(stationary, turn, 0)),
             coming.sum[: g.turn_bits].eq(turn),
             coming.sum[g.turn_bits].eq(now.output_stationary & bank),
             # The first weight of a group was pushed furthest into the bank.

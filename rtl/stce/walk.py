@@ -51,7 +51,7 @@ class SumWalk(Unit):
 
     def elaborate(self, platform: Any) -> Elaboratable:
         m = Module()
-        left, column, group = Signal(SIZE_BITS), Signal(SIZE_BITS), Signal(SIZE_BITS)
+        vector, column, group = Signal(SIZE_BITS), Signal(SIZE_BITS), Signal(SIZE_BITS)
         address = Signal(self.geometry.word_bits)
         event = self.event
         for k in range(self.delay):
@@ -66,13 +66,13 @@ class SumWalk(Unit):
             self.last_columns.eq(column == self.column_folds),
         ]
         with m.If(event):
-            m.d.sync += [left.eq(left - 1), address.eq(address + 1)]
-            with m.If(left == 1):
-                m.d.sync += [left.eq(self.vectors), column.eq(column + 1)]
+            m.d.sync += [vector.eq(vector + 1), address.eq(address + 1)]
+            with m.If(vector + 1 == self.vectors):
+                m.d.sync += [vector.eq(0), column.eq(column + 1)]
                 with m.If(self.last_columns):
                     m.d.sync += [column.eq(0), address.eq(0), group.eq(group + 1)]
                     with m.If(self.last_fold):
                         m.d.sync += group.eq(0)
         with m.If(self.start):
-            m.d.sync += [left.eq(self.vectors), column.eq(0), group.eq(0), address.eq(0)]
+            m.d.sync += [vector.eq(0), column.eq(0), group.eq(0), address.eq(0)]
         return EnableInserter(self.advance)(m)

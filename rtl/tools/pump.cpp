@@ -78,6 +78,8 @@ int main(int, char** argv) {
 #if FREEZES
     unit.advance = 1;
 #endif
+    // The first evaluation sees no clock edge.
+    unit.eval();
     for (uint64_t edge = 0; edge < count + LONGEST; ++edge) {
 #if FREEZES
         while ((noise() >> 48) < frozen) {

@@ -77,7 +77,7 @@ class Pump:
         for name in self._set.fields or ():
             sets[name] = operands[name]
         command = [str(self._program), str(cases), str(int(freeze * 65536)), str(seed)]
-        done = subprocess.run(command, input=sets.data, capture_output=True, check=False)
+        done = subprocess.run(command, input=sets.tobytes(), capture_output=True, check=False)
         if done.returncode:
             raise AssertionError(done.stderr.decode().strip())
         results = np.frombuffer(done.stdout, self._result)
@@ -132,7 +132,15 @@ def _build(unit: Unit, ports: str, folder: Path) -> Path:
         top = unit.module_name
         flags = f"-I{here} -DUNIT=V{top} -DUNIT_HEADER='\"V{top}.h\"'"
         command = [tool.path, "--cc", "--exe", "--build", "-O3", "--x-assign", "fast"]
-        command += ["--x-initial", "fast", "--top-module", top, "--Mdir", str(here / "build")]
+        command += [
+            "--x-initial",
+            "fast",
+            "-Wno-WIDTH",
+            "--top-module",
+            top,
+            "--Mdir",
+            str(here / "build"),
+        ]
         command += ["-CFLAGS", flags, "-MAKEFLAGS", "OPT_FAST=-O2", "-o", "pump"]
         command += [str(_LOOP), *(str(here / f"{name}.v") for name in texts)]
         done = subprocess.run(

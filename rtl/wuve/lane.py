@@ -86,9 +86,9 @@ class Lane(Unit):
         place(m, platform, "half", half := SingleToHalf(of.half))
         left = of.step + of.weight + of.half
         m.d.comb += [
-            half.single.eq(new_weight),
+            half.wide.eq(new_weight),
             half.advance.eq(self.advance),
-            self.new_half.eq(half.half),
+            self.new_half.eq(half.narrow),
             self.new_weight.eq(delayed(m, "new_weight", new_weight, of.half)),
             self.new_momentum.eq(delayed(m, "new_momentum", new_momentum, left)),
         ]

@@ -1,0 +1,120 @@
+"""The folder of emitted engines: every file of it, and where it may be written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from nofm.dataflow.accelerator import Accelerator
+from nofm.kernels.errors import InputError
+from nofm.kernels.folder import check_folder, write_folder
+from nofm.rtl.emit.core import core
+from nofm.rtl.emit.design import Design, Progress
+from nofm.rtl.emit.manifest import SCHEMA, manifest
+from nofm.rtl.emit.readme import readme
+from nofm.rtl.emit.vivado import script
+from nofm.rtl.engines import ENGINES
+from nofm.workloads.bounded_file import read_bytes
+
+MANIFEST = "manifest.json"
+MANIFEST_BYTES = 1 << 26
+CACHE = "__pycache__"
+"""Python leaves such folders beside files that it has run."""
+
+
+def emit(
+    accelerator: Accelerator,
+    folder: str | os.PathLike[str],
+    engines: Sequence[str] = (),
+    progress: Progress = lambda what, done, of: None,
+) -> dict[str, Any]:
+    """Write engines of an accelerator as Verilog, with what other tools need to use them.
+
+    The same accelerator and engines give the same bytes. The folder appears whole or not at all;
+    one that an earlier run wrote is replaced.
+
+    Args:
+        accelerator: what to build.
+        folder: where to.
+        engines: some of `ENGINES`; all of them, if none are named.
+        progress: told of every module.
+
+    Returns:
+        The manifest (docs/rtl.md).
+
+    Raises:
+        InputError: an engine is unknown or cannot be built, Amaranth is not installed, or the
+            folder holds something else, or cannot be written.
+    """
+    folder = Path(folder)
+    former_entries(folder)
+    design = Design.of(accelerator, tuple(engines) or tuple(ENGINES), progress)
+    document, contents = files(design)
+    write_folder(folder, contents, former_entries(folder))
+    return document
+
+
+def files(design: Design) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The manifest of a design, and the contents of all its files by path."""
+    paths = {name: f"verilog/{name}.v" for name in design.modules}
+    document = manifest(design, paths)
+    bench = {f"bench/{name}": text for name, text in _python_files("nofm.rtl.bench").items()}
+    contents = {path: design.verilog(name) for name, path in paths.items()}
+    for engine in document["engines"]:
+        name, sources = engine["engine"], engine["files"]
+        contents[f"{name}.f"] = "".join(f"{path}\n" for path in sources)
+        contents[f"{name}.tcl"] = script(name, engine["top"], sources, design.accelerator.clock_mhz)
+    contents["nofm.core"] = core(design, list(paths.values()), list(bench))
+    contents["hardware.toml"] = design.accelerator.to_toml()
+    contents |= bench
+    contents["run.py"] = _python_files("nofm.rtl.emit")["run.py"]
+    contents["README.md"] = readme(design, document)
+    document["files"] = sorted([*contents, MANIFEST])
+    contents[MANIFEST] = json.dumps(document, indent=2) + "\n"
+    return document, {path: text.encode("utf-8") for path, text in contents.items()}
+
+
+def _python_files(package: str) -> dict[str, str]:
+    found = [each for each in resources.files(package).iterdir() if each.name.endswith(".py")]
+    return {each.name: each.read_text("utf-8") for each in sorted(found, key=lambda f: f.name)}
+
+
+def former_entries(folder: Path) -> list[str]:
+    """What an earlier run left in a folder: names directly below it.
+
+    Raises:
+        InputError: the folder holds something that no run wrote.
+    """
+    check_folder(folder)
+    listed = _listed(folder / MANIFEST)
+    parents = {str(above) for path in listed for above in Path(path).parents}
+    for above, folders, names in os.walk(folder):
+        inside = Path(above).relative_to(folder)
+        folders[:] = sorted(name for name in folders if name != CACHE)
+        for name in sorted([*names, *folders]):
+            path = str(inside / name)
+            # A link to a folder is not followed, and was written by no run.
+            wrote = parents if name in folders and not (folder / path).is_symlink() else listed
+            if path not in wrote:
+                raise InputError(
+                    f"cannot write to {folder}: it must be new, empty or of an earlier run, and "
+                    f"holds {path}"
+                )
+    return sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
+
+
+def _listed(path: Path) -> set[str]:
+    """Files that a manifest lists; none where it is no manifest."""
+    if not path.is_file():
+        return set()
+    try:
+        document = json.loads(read_bytes(path, "a manifest", MANIFEST_BYTES))
+        if document["schema"] == SCHEMA:
+            return {name for name in document["files"] if isinstance(name, str)}
+    except (ValueError, LookupError, TypeError, RecursionError):
+        pass  # some other file of that name
+    return set()

@@ -1,0 +1,191 @@
+"""WUVE against the golden update, bit for bit, and against the simulator, cycle for cycle."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nofm.dataflow.accelerator import Accelerator, hardware_record, load
+from nofm.dataflow.jobs import Job
+from nofm.kernels.errors import InputError
+from nofm.kernels.optimizer import Sgd
+from nofm.rtl.bench.cases import Case
+from nofm.rtl.hierarchy import modules
+from nofm.rtl.tools.cocotb_runner import replay
+from nofm.rtl.wuve import Geometry, Wuve, WuveJob
+from nofm.rtl.wuve.cases import Update, case
+from nofm.simulator.step import engine_records
+from nofm.simulator.timing import engine_cycles
+
+IDLE = ("steady", "random:0.5", "bursts:7:5")
+STALLS = ("count_stalled_input", "count_stalled_output")
+RATES = (0.0, 0.1, 0.125, 1.0, 1e-42, 3e38)
+FACTORS = (0.0, 0.9, 0.5, 1.0, 5e-4, 1e-41)
+
+
+def hardware(**values: Any) -> Accelerator:
+    """A small accelerator with some entries replaced."""
+    return load("sat-4x4").with_values(**values)
+
+
+def numbers(rng: np.random.Generator, size: int, dtype: Any) -> Any:
+    """Numbers of every kind: usual ones, any bits, few significant bits (so that sums tie), zeros,
+    infinities, NaN, and the ends of the subnormal and the normal range."""
+    bits = np.dtype(f"u{np.dtype(dtype).itemsize}")
+    info = np.finfo(dtype)
+    ends = [info.smallest_subnormal, info.smallest_normal, info.max, np.inf, np.nan, 0.0, 1.0]
+    scales = np.ldexp(1.0, rng.integers(-14, 12, size))
+    kinds = [
+        rng.standard_normal(size),
+        rng.integers(0, 1 << 8 * bits.itemsize, size, np.uint64).astype(bits).view(dtype),
+        rng.integers(-2048, 2049, size) * scales,
+        rng.choice(ends, size) * rng.choice([-1, 1], size),
+    ]
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.choose(rng.integers(0, len(kinds), size), kinds).astype(dtype)
+
+
+def random_update(rng: np.random.Generator, elements: int) -> Update:
+    return Update(
+        weights=numbers(rng, elements, np.float32),
+        momenta=numbers(rng, elements, np.float32),
+        gradients=numbers(rng, elements, np.float16),
+        by=Sgd(
+            learning_rate=rng.choice(RATES),
+            momentum=rng.choice(FACTORS),
+            weight_decay=rng.choice(FACTORS),
+        ),
+    )
+
+
+def simulated(accelerator: Accelerator, updates: list[Update]) -> list[int]:
+    """What the simulator says of each job, without DRAM."""
+    streaming = [
+        Job(layer="", kind="linear", stage="update", engine="wuve", elements=len(item.weights))
+        for item in updates
+    ]
+    timed = engine_cycles(hardware_record(accelerator), engine_records(streaming))
+    return [int(work + fill) for _, work, fill, *_ in timed]
+
+
+def random_case(
+    accelerator: Accelerator, rng: np.random.Generator, lengths: list[int], **options: Any
+) -> Case:
+    updates = [random_update(rng, length) for length in lengths]
+    cycles = simulated(accelerator, updates)
+    return case(
+        " ".join(map(str, (*lengths, *options.values()))),
+        Geometry.of(accelerator),
+        updates,
+        counters={"count_busy": cycles},
+        limit=8 * sum(cycles) + 1000,
+        seed=int(rng.integers(1 << 30)),
+        **options,
+    )
+
+
+def check(accelerator: Accelerator, cases: list[Case], folder: Path, tool: str) -> list[Any]:
+    """Run the cases; all bits and counters must be right. The jobs of each case."""
+    top = Wuve.top(accelerator)
+    results = replay(
+        modules(top), top.module_name, cases, folder=folder, tool=tool, counters=STALLS
+    ).results["cases"]
+    assert len(results) == len(cases)
+    for result in results:
+        assert result["error"] is None, result["name"]
+        assert result["differences"] == [], result["name"]
+        assert result["bit_exact"], result["name"]
+        assert result["counters_equal"], result["name"]
+    return [result["jobs"] for result in results]
+
+
+@pytest.mark.parametrize(
+    ("lanes", "latency", "tool"), [(4, 24, "verilator"), (3, 6, "icarus"), (1, 13, "icarus")]
+)
+def test_bits_and_cycles(lanes: int, latency: int, tool: str, tmp_path: Path) -> None:
+    """Jobs of other lengths and hyper-parameters, one right after the other, with idle cycles and
+    backpressure in every combination."""
+    accelerator = hardware(**{"wuve.lanes": lanes, "wuve.latency_cycles": latency})
+    rng = np.random.default_rng(lanes)
+    size = 400 if tool == "verilator" else 40
+    cases = []
+    for idle, backpressure in itertools.product(IDLE, IDLE):
+        lengths = [1, lanes, int(rng.integers(1, size)), int(rng.integers(size, 2 * size))]
+        options = {"idle": {"in": idle, "job": idle}, "backpressure": {"out": backpressure}}
+        cases.append(random_case(accelerator, rng, lengths, **options))
+    jobs = check(accelerator, cases, tmp_path, tool)
+    for (idle, backpressure), counts in zip(itertools.product(IDLE, IDLE), jobs, strict=True):
+        # Without a pause outside, a job waits for its first words only.
+        stalls = [sum(job[name] for job in counts[1:]) for name in STALLS]
+        assert (stalls[0] > 0) == (idle != "steady")
+        assert (stalls[1] > 0) == (backpressure != "steady")
+
+
+def test_reset_in_the_middle_of_a_job(tmp_path: Path) -> None:
+    accelerator = hardware(**{"wuve.lanes": 2, "wuve.latency_cycles": 9})
+    rng = np.random.default_rng(5)
+    cases = [
+        random_case(accelerator, rng, [31, 17], reset_at=at, idle={"in": idle})
+        for at in (2, 5, 11, 17, 30)
+        for idle in IDLE[:2]
+    ]
+    check(accelerator, cases, tmp_path, "icarus")
+
+
+@pytest.mark.slow
+def test_many_parameters(tmp_path: Path) -> None:
+    """Every preset's width, and a long run of random numbers."""
+    accelerator = load("sat-32x32")
+    rng = np.random.default_rng(6)
+    cases = [random_case(accelerator, rng, [20_000, 1, 33]) for _ in range(8)]
+    check(accelerator, cases, tmp_path, "verilator")
+
+
+def test_depths_go_where_the_logic_is_long() -> None:
+    for cycles in (6, 7, 13, 24, 100, 384):
+        depths = vars(Geometry.of(hardware(**{"wuve.latency_cycles": cycles})).depths)
+        assert sum(depths.values()) == cycles
+        assert min(depths.values()) >= 1
+        assert max(depths.values()) <= 64
+        assert depths["half"] <= depths["decay"] == depths["step"] <= depths["decayed"] + 1
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (
+            {"wuve.latency_cycles": 5},
+            "WUVE of accelerator 'sat-4x4': wuve.latency_cycles must be from 6, a cycle for each "
+            "of its units, to 384, not 5",
+        ),
+        (
+            {"wuve.latency_cycles": 385},
+            "WUVE of accelerator 'sat-4x4': wuve.latency_cycles must be from 6, a cycle for each "
+            "of its units, to 384, not 385",
+        ),
+        (
+            {"formats.operand": "bf16"},
+            "WUVE of accelerator 'sat-4x4': formats.operand must be fp16, not bf16",
+        ),
+        (
+            {"formats.master": "fp16"},
+            "WUVE of accelerator 'sat-4x4': formats.master must be fp32, not fp16",
+        ),
+    ],
+)
+def test_what_cannot_be_built_is_refused(values: dict[str, Any], text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Wuve.top(hardware(**values))
+    assert str(caught.value) == text
+
+
+def test_a_job_has_elements() -> None:
+    with pytest.raises(InputError) as caught:
+        WuveJob(elements=0, by=Sgd(learning_rate=0.1))
+    assert str(caught.value) == (
+        f"elements of a WUVE job must be a whole number from 1 to {2**48 - 1}, not 0"
+    )
