@@ -28,6 +28,19 @@ OTHER_PARAMETERS = "(other parameters)"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """What passes the pruner: `taps` runs of `length` rows and `columns` columns.
+
+    Groups lie along the rows of a run; those of a second form, made in the same pass, along the
+    columns of each row.
+    """
+
+    taps: int = 0
+    length: int = 0
+    columns: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """One job of a step.
 
@@ -37,8 +50,9 @@ class Job:
         engine: what runs it.
         products: what the array computes (engine "array").
         elements: what another engine's lanes take one by one.
-        forms: patterns of the compressed forms that the pruner makes of the elements; they pass
-            it once for each.
+        forms: patterns of the compressed forms that the pruner makes of the elements; both of
+            two have the same one, and are made in one pass.
+        matrix: how the elements pass the pruner, if they do.
         read_bits, written_bits: what another engine moves, by tensor.
     """
 
@@ -49,6 +63,7 @@ class Job:
     products: tuple[Product, ...] = ()
     elements: int = 0
     forms: tuple[Pattern, ...] = ()
+    matrix: Matrix = Matrix()
     read_bits: dict[str, int] = field(default_factory=dict)
     written_bits: dict[str, int] = field(default_factory=dict)
 
@@ -166,6 +181,7 @@ class _Step:
                 engine="sore",
                 elements=elements,
                 forms=(product.pattern,),
+                matrix=_matrix(elements, product, tensor),
                 read_bits=read,
                 written_bits={tensor: _compressed_bits(elements, product, self.widths.operand)},
             )
@@ -206,6 +222,7 @@ class _Step:
                 engine="wuve+sore" if ahead else "wuve",
                 elements=elements,
                 forms=tuple(form.pattern for form in forms) if ahead else (),
+                matrix=_passed(elements, forms) if ahead else Matrix(),
                 read_bits=read,
                 written_bits=written,
             )
@@ -229,6 +246,28 @@ class _Step:
                 },
             )
         )
+
+
+def _matrix(elements: int, product: Product, tensor: str) -> Matrix:
+    """A sparse tensor as its product reads it."""
+    length = product.length
+    if tensor == "weight":
+        return Matrix(
+            taps=elements // (length * product.n), length=length, columns=product.n
+        )
+    # A gradient's positions may be read under several taps, but each passes once.
+    return Matrix(
+        taps=product.count, length=length, columns=elements // (length * product.count)
+    )
+
+
+def _passed(elements: int, forms: list[Product]) -> Matrix:
+    """A weight as it passes the pruner once for all `forms`: with two, those of FF and BP, the
+    columns are the reduction of the second."""
+    if len(forms) == 1:
+        return _matrix(elements, forms[0], "weight")
+    length, columns = (form.length for form in forms)
+    return Matrix(taps=elements // (length * columns), length=length, columns=columns)
 
 
 def _compressed_bits(elements: int, product: Product, operand_bits: int) -> int:

@@ -60,9 +60,16 @@ def _sore(accelerator: Accelerator) -> Built:
     return Built(top, job_fields(top.geometry), job_fields.__doc__ or "")
 
 
+def _wuve(accelerator: Accelerator) -> Built:
+    from nofm.rtl.wuve import Wuve, job_fields
+
+    return Built(Wuve.top(accelerator), job_fields(), job_fields.__doc__ or "")
+
+
 ENGINES: dict[str, Engine] = {
     "stce": Engine("systolic array: dense and N:M products", _stce),
     "sore": Engine("top-N pruner: dense matrices into N:M ones", _sore),
+    "wuve": Engine("optimizer: SGD with momentum", _wuve),
 }
 
 

@@ -23,7 +23,9 @@ def pack(widths: Widths, values: Mapping[str, int]) -> int:
     word, at = 0, 0
     for name, width in widths.items():
         if not 0 <= values[name] < 1 << width:
-            raise InputError(f"field {name} must be from 0 to {(1 << width) - 1}, not {values[name]}")
+            raise InputError(
+                f"field {name} must be from 0 to {(1 << width) - 1}, not {values[name]}"
+            )
         word |= values[name] << at
         at += width
     return word

@@ -274,7 +274,11 @@ def engine_records(streaming: Sequence[Job]) -> np.ndarray[Any, Any]:
             (
                 ENGINES.index(job.engine),
                 job.elements,
-                job.elements * len(job.forms),
+                len(job.forms) == 2,
+                job.forms[0].m if job.forms else 0,
+                job.matrix.taps,
+                job.matrix.length,
+                job.matrix.columns,
                 sum(-(-bits // 8) for bits in job.read_bits.values()),
                 sum(-(-bits // 8) for bits in job.written_bits.values()),
             )

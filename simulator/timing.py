@@ -6,6 +6,7 @@ stand in one file because Numba's cache watches only the file that a function is
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -51,9 +52,19 @@ MAX_TILE_CYCLES = 2**47
 """A tile that takes longer is not counted: times a numerator of DRAM cycles, it fits 63 bits."""
 VECTOR, WUVE, SORE, WUVE_SORE = map(ENGINES.index, ("vector", "wuve", "sore", "wuve+sore"))
 
-ENGINE_JOB = integers("engine", "elements", "pruned", "read_bytes", "written_bytes")
-"""A streaming job of an engine, numbered as in `dataflow.jobs.ENGINES`: elements that it takes, and
-those that pass the pruner, once for each compressed form."""
+ENGINE_JOB = integers(
+    "engine",
+    "elements",
+    "both_forms",
+    "group",
+    "taps",
+    "length",
+    "columns",
+    "read_bytes",
+    "written_bytes",
+)
+"""A streaming job of an engine, numbered as in `dataflow.jobs.ENGINES`: elements that it takes; if
+they pass the pruner, whether it makes both compressed forms, M, and the matrix that they are."""
 
 
 @helper
@@ -582,6 +593,23 @@ def evaluate(hardware: Records, products: Records, mappings: Records) -> Records
     return costs
 
 
+@helper
+def _sore_beats(hw: Any, job: Any) -> int:
+    """Cycles in which the pruner takes a matrix, or waits for a row to come out of its chain."""
+    lanes = hw.sore_lanes // 2 if job.both_forms else hw.sore_lanes
+    slots = _ceil(job.columns, lanes)
+    beats = job.length * slots
+    if job.both_forms:
+        # Column slots that end inside a group of each row, but for the last one.
+        inside = slots - 1 - (slots - 1) * math.gcd(lanes, job.group) // job.group
+        full, rest = job.length // job.group, job.length % job.group
+        waits = full * max(0, lanes - job.group)
+        if rest > 0:
+            waits += max(0, lanes - rest)
+        beats += inside * waits
+    return job.taps * beats
+
+
 @tiered(PATIENCE)
 def _engine_all(hardware: Any, jobs: Any, out: Any) -> None:
     hw = hardware[0]
@@ -590,15 +618,16 @@ def _engine_all(hardware: Any, jobs: Any, out: Any) -> None:
         if job.engine == VECTOR:
             work = _ceil(job.elements, hw.vector_lanes)
             fill = hw.vector_latency_cycles
-        elif job.engine == SORE:
-            work = _ceil(job.pruned, hw.sore_lanes)
-            fill = hw.sore_latency_cycles
         else:
-            work = _ceil(job.elements, hw.wuve_lanes)
-            fill = hw.wuve_latency_cycles
-            if job.engine == WUVE_SORE:
-                work = max(work, _ceil(job.pruned, hw.sore_lanes))
+            work = fill = 0
+            if job.engine != SORE:
+                work = _ceil(job.elements, hw.wuve_lanes)
+                fill = hw.wuve_latency_cycles
+            if job.engine != WUVE:
+                work = max(work, _sore_beats(hw, job))
                 fill += hw.sore_latency_cycles
+                if job.both_forms:
+                    fill += hw.sore_lanes // 2 - 1
         streamed = 1.0 * (job.read_bytes + job.written_bytes) * hw.dram_cycles_numerator
         if streamed >= 1.0 * MAX_CYCLES * hw.dram_cycles_denominator:
             out[i, 0] = out[i, 3] = MAX_CYCLES

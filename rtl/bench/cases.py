@@ -104,8 +104,7 @@ def read_cases(path: Path) -> tuple[list[Case], list[str]]:
                     words = _words(arrays[f"{number}/{what}/{stream}"])
                     ends = np.cumsum(lengths).tolist()
                     head[what][stream] = [
-                        words[end - length : end]
-                        for end, length in zip(ends, lengths, strict=True)
+                        words[end - length : end] for end, length in zip(ends, lengths, strict=True)
                     ]
             cases.append(Case(**head))
     return cases, header["counters"]

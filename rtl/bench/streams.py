@@ -23,9 +23,7 @@ class StreamError(AssertionError):
 class _Stream:
     """What both ends share: the ports and a pattern for every lane."""
 
-    def __init__(
-        self, dut: Any, name: str, lanes: int, patterns: Sequence[Pattern] | None
-    ) -> None:
+    def __init__(self, dut: Any, name: str, lanes: int, patterns: Sequence[Pattern] | None) -> None:
         self.name = name
         self.lanes = lanes
         self._valid, self._ready, self._data = (

@@ -77,7 +77,7 @@ def _fields(design: Design, name: str) -> Iterator[dict[str, Any]]:
 
 
 def _ports(unit: Unit) -> Iterator[dict[str, Any]]:
-    meanings = port_meanings(documentation(unit))
+    meanings = port_meanings(documentation(unit), list(unit.signature.members))
     if unit.clocked:
         yield {"port": "clk", "direction": "in", "width": 1, "meaning": "rising edge"}
         yield {
@@ -109,16 +109,29 @@ def _streams(ports: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             }
 
 
-def port_meanings(text: str) -> dict[str, str]:
+def port_meanings(text: str, ports: Sequence[str]) -> dict[str, str]:
     """What the tables of a docstring say of ports, by port.
 
-    A row's first cell names one port or several, and its last one says what they mean.
+    A row's first cell names one port or several, and its last one says what they mean. `_ready`
+    after `x_valid` stands for `x_ready`, and `a ... d` for all ports from a to d.
+
+    Args:
+        text: the docstring.
+        ports: names of all ports, in order.
     """
     meanings = {}
     for row in re.findall(r"^\|(.*)\|$", text, flags=re.MULTILINE):
-        cells = [cell.strip() for cell in row.split("|")]
-        for name in cells[0].split(","):
-            meanings[name.strip(" `")] = cells[-1].replace("`", "")
+        cells = [cell.strip() for cell in row.replace("`", "").split("|")]
+        before = ""
+        for name in re.split(r",\s*", cells[0]):
+            if name.startswith("_"):
+                name = before.rpartition("_")[0] + name
+            first, _, last = name.partition(" ... ")
+            named = [first]
+            if first in ports and last in ports:
+                named = list(ports[ports.index(first) : ports.index(last) + 1])
+            meanings |= dict.fromkeys(named, cells[-1])
+            before = named[-1]
     return meanings
 
 

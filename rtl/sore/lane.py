@@ -116,7 +116,9 @@ class Lane(Unit):
         parts += [after(nans, i, is_nan) for i in entries]
         for i, k in pairs:
             stays = holds[i, k]
-            moves = stays if k + 1 == g.entries else Mux(shift[i], holds[i + 1, k + 1], holds[i, k + 1])
+            moves = (
+                stays if k + 1 == g.entries else Mux(shift[i], holds[i + 1, k + 1], holds[i, k + 1])
+            )
             new = Mux(shift[i], ~beats[min(i + 1, g.entries - 1)], ~beats[i])
             parts.append(Mux(load[k], new, Mux(shift[k], moves, stays)))
         state = Signal.like(self.state, reset_less=True)

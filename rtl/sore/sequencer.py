@@ -90,17 +90,14 @@ class Sequencer(Unit):
             group_end.eq(group == 0),
             tap_end.eq(tap == 0),
             ahead.eq(position + job["step"]),
-            next_position.eq(
-                Mux(ahead > job["last_index"], ahead - job["last_index"] - 1, ahead)
-            ),
+            next_position.eq(Mux(ahead > job["last_index"], ahead - job["last_index"] - 1, ahead)),
             # The row's groups go on in the next slot, and its state is still under way.
             pause.eq(job["both"] & ~slot_end & (next_position != 0) & (last_row < chained)),
             onward.eq(Mux(waiting, wait == 0, self.take & row_end & ~pause)),
             stop.eq(onward & slot_end & group_end & tap_end),
             self.finish.eq(draining & (wait == 0)),
             self.take_next.eq(
-                self.start
-                | Mux(self.advance, (self.take & ~row_end) | (onward & ~stop), self.take)
+                self.start | Mux(self.advance, (self.take & ~row_end) | (onward & ~stop), self.take)
             ),
             beat["valid"].eq(self.take),
             beat["row"].eq(row),

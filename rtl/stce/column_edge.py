@@ -81,7 +81,10 @@ class ColumnEdge(Unit):
         self._weights(m)
         self._sums(m)
         g = self.geometry
-        write, drain = data.View(write_control(g), self.write), data.View(drain_control(g), self.drain)
+        write, drain = (
+            data.View(write_control(g), self.write),
+            data.View(drain_control(g), self.drain),
+        )
         final, drained = Signal(), Signal()
         m.d.comb += [
             final.eq(write.write & write.final & (self.number < write.used)),

@@ -64,9 +64,7 @@ def weight(geometry: Geometry) -> data.StructLayout:
 def top_control(geometry: Geometry) -> data.StructLayout:
     """What travels along the top edge in OS: a weight is due in the columns below `used`, number
     `entry` of its group."""
-    return data.StructLayout(
-        {"slot": 1, "entry": geometry.entry_bits, "used": geometry.used_bits}
-    )
+    return data.StructLayout({"slot": 1, "entry": geometry.entry_bits, "used": geometry.used_bits})
 
 
 def read_control(geometry: Geometry) -> data.StructLayout:

@@ -71,9 +71,7 @@ class Drain(Unit):
             out.sum.eq(turn),
             out.sum[g.turn_bits].eq(bank),
             out.write.eq(busy & (~short | (row < job.rows_last))),
-            out.used.eq(
-                Mux(last_columns, used_of_turn(m, g, job.columns_last, turn), g.columns)
-            ),
+            out.used.eq(Mux(last_columns, used_of_turn(m, g, job.columns_last, turn), g.columns)),
         ]
         with m.If(busy):
             m.d.sync += row.eq(row - 1)

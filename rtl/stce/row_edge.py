@@ -116,9 +116,7 @@ class RowEdge(Unit):
         ]
         # The line is never cleared: until the job is old enough it holds another job's control.
         with m.If(self.line_ripe):
-            m.d.comb += self.delayed_next.eq(
-                Mux(self.line_through, now.as_value(), read.data)
-            )
+            m.d.comb += self.delayed_next.eq(Mux(self.line_through, now.as_value(), read.data))
 
     def _replay(self, m: Module, now: Any) -> None:
         g = self.geometry

@@ -179,9 +179,7 @@ class Sequencer(Unit):
                     self.drain_left,
                 )
             ),
-            drains.eq(
-                drain_now <= Mux(self.last_columns, now.fold_cycles_last, now.fold_cycles)
-            ),
+            drains.eq(drain_now <= Mux(self.last_columns, now.fold_cycles_last, now.fold_cycles)),
             self.begin_fold.eq(
                 gate
                 & self.exists
@@ -230,9 +228,7 @@ class Sequencer(Unit):
             passes.eq(Mux(self.begin, 0, pass_r)),
             half.eq(half_r ^ self.begin),
             bank.eq(bank_r ^ self.begin_fold),
-            last_columns.eq(
-                Mux(self.begin_fold, self.last_columns, self.current_last_columns)
-            ),
+            last_columns.eq(Mux(self.begin_fold, self.last_columns, self.current_last_columns)),
             short.eq(Mux(self.begin_fold, self.short, short_r)),
             left.eq(
                 Mux(

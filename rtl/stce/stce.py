@@ -115,9 +115,7 @@ class Stce(Unit):
         m.d.comb += [
             port.in_valid.eq(getattr(self, f"{stream}_valid")[lane]),
             getattr(self, f"{stream}_ready")[lane].eq(port.in_ready),
-            port.in_data.eq(
-                getattr(self, f"{stream}_data").word_select(lane, 16 * halves + extra)
-            ),
+            port.in_data.eq(getattr(self, f"{stream}_data").word_select(lane, 16 * halves + extra)),
         ]
         return port
 

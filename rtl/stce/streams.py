@@ -118,9 +118,7 @@ def _order(
     rows, columns = geometry.rows, geometry.columns
     for p in range(job.count):
         if job.dataflow == "ws":
-            order += [
-                (p, i, n) for n in range(column, job.n, columns) for i in range(job.m)
-            ]
+            order += [(p, i, n) for n in range(column, job.n, columns) for i in range(job.m)]
             continue
         for outer in range(folds.outer):
             # The bottom row's sums leave first.

@@ -12,7 +12,9 @@ from nofm.rtl.synthesis.design import Design
 from nofm.rtl.synthesis.harness import CATCH, DRIVE, INSTANCE
 
 # Yosys names a cell after the nearest signal that has a name: `sum_TRELLIS_FF_Q_3`.
-_CELL = re.compile(r"_(TRELLIS_|LUT4_|CCU2C_|PFUMX_|L6MUX21_|MULT18X18D_|DP16KD_|PDPW16KD_).*$|\$.*$")
+_CELL = re.compile(
+    r"_(TRELLIS_|LUT4_|CCU2C_|PFUMX_|L6MUX21_|MULT18X18D_|DP16KD_|PDPW16KD_).*$|\$.*$"
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def _place(cell: str, framed: Design) -> str:
 
 
 def _register(cell: str, framed: Design) -> str:
-    path, module = framed.locate(cell)
+    path, _ = framed.locate(cell)
     name = _CELL.sub("", cell[len(path) :].removeprefix("."))
     if path == "":
         for prefix, kind in ((DRIVE, "input"), (CATCH, "output")):

@@ -79,7 +79,9 @@ def read(sources: Mapping[str, str], top: str, folder: Path) -> Design:
     script = [
         f"read_verilog {SOURCE}",
         f"hierarchy -check -top {top}",
-        "proc",
+        # Ports and instances are all that is asked for.
+        "delete */p:*",
+        "delete */t:$*",
         "write_json design.json",
     ]
     yosys.run("\n".join(script) + "\n", folder, "read")

@@ -70,6 +70,7 @@ def run(
     bench_module: str,
     *,
     folder: Path,
+    builds: Path | None = None,
     tool: str = "auto",
     arguments: Mapping[str, Any] | None = None,
     name: str = "run",
@@ -85,7 +86,8 @@ def run(
         sources: Verilog by module, or a folder of `.v` files.
         top: name of the top module.
         bench_module: import path of the module that holds the bench.
-        folder: where builds are kept, and every run has a folder of its own.
+        folder: where the run gets a folder of its own, which is emptied first.
+        builds: where builds are kept and found again; `folder`, if not given.
         tool: "icarus", "verilator", or "auto" for the one that is expected to end first.
         arguments: what `nofm.rtl.bench.cases.arguments` gives the bench.
         name: the run's folder; runs of one name must not be under way at the same time.
@@ -102,12 +104,12 @@ def run(
     texts = _texts(sources)
     chosen = _choose(tool, texts, top, cycles)
     found = TOOLS[chosen]()
-    folder = folder.resolve()
-    here = folder / name
+    here = folder.resolve() / name
     shutil.rmtree(here, ignore_errors=True)
     here.mkdir(parents=True)
     start = time.perf_counter()
-    built = _build(found, chosen, texts, top, folder, here, waveform, tuple(hierarchical))
+    build = _Build(found, chosen, texts, top, waveform, tuple(hierarchical))
+    built = build.find_or_make((builds or folder).resolve(), here / "build.log")
     built_at = time.perf_counter()
     (here / "arguments.json").write_text(json.dumps(dict(arguments or {})), encoding="utf-8")
     results = here / "results.json"
@@ -138,9 +140,9 @@ def run(
                 log_file=log,
             )
     except (RuntimeError, subprocess.TimeoutExpired):
-        raise SimulationError(_what_went_wrong(chosen, here, log)) from None
+        raise SimulationError(_what_went_wrong(chosen, log)) from None
     if not results.exists() or _failures(here / "cocotb.xml"):
-        raise SimulationError(_what_went_wrong(chosen, here, log))
+        raise SimulationError(_what_went_wrong(chosen, log))
     return Run(
         results=json.loads(results.read_text(encoding="utf-8")),
         tool=chosen,
@@ -225,77 +227,97 @@ def elaborated_lines(texts: Mapping[str, str], top: str) -> int:
     return lines(top)
 
 
-def _build(
-    found: Tool,
-    tool: str,
-    texts: Mapping[str, str],
-    top: str,
-    folder: Path,
-    here: Path,
-    waveform: bool,
-    hierarchical: tuple[str, ...],
-) -> Path:
-    """The folder of the build: one for each content and way of building it."""
-    what = [
-        (tool, found.path, found.version, metadata.version("cocotb"), sys.prefix, top, waveform),
-        (hierarchical, sorted(texts.items()), VERILATOR_OPTIONS),
-    ]
-    key = hashlib.sha256(repr(what).encode()).hexdigest()[:16]
-    built = folder / f"build-{tool}-{key}"
-    if built.is_dir():
-        return built
-    making = Path(tempfile.mkdtemp(dir=folder, prefix=f".{built.name}."))
-    log = here / "build.log"
-    try:
-        files = []
-        for module, text in texts.items():
-            files.append(making / f"{module}.v")
-            files[-1].write_text(text, encoding="utf-8")
-        builder = _RUNNERS[tool](found, None)
-        options: list[str] = ["-g2005-sv"]
-        if tool == "verilator":
-            (making / "nofm.vlt").write_text(
-                _control(texts[top], top, hierarchical), encoding="utf-8"
-            )
-            files.append(making / "nofm.vlt")
-            options = [*VERILATOR_OPTIONS, *(["--hierarchical"] if hierarchical else [])]
-        try:
-            with _without("WAVES", "GUI"):
-                builder.build(
-                    sources=files,
-                    hdl_toplevel=top,
-                    build_args=options,
-                    build_dir=making,
-                    always=True,
-                    timescale=("1ns", "1ns"),
-                    waves=waveform,
-                    log_file=log,
-                )
-        except RuntimeError:
-            raise SimulationError(_what_went_wrong(tool, here, log)) from None
-        # Whoever was first is right: all have built the same.
-        with suppress(OSError):
-            making.rename(built)
-        return built
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
-
-
 VERILATOR_OPTIONS = (
-    "-O3",
-    "--x-assign",
-    "fast",
-    "--x-initial",
-    "fast",
-    "--noassert",
-    "-Wno-fatal",
-    "-Wno-lint",
+    *("-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert"),
+    *("-Wno-fatal", "-Wno-lint", "-Wno-style"),
 )
 
 
-def _control(text: str, top: str, hierarchical: Sequence[str]) -> str:
+@dataclass(frozen=True)
+class _Build:
+    """One way of building one design: everything that its outcome depends on."""
+
+    found: Tool
+    tool: str
+    texts: Mapping[str, str]
+    top: str
+    waveform: bool
+    hierarchical: tuple[str, ...]
+
+    def _key(self, *parts: object) -> str:
+        common = (self.found.path, self.found.version, metadata.version("cocotb"), sys.prefix)
+        text = repr((common, self.waveform, VERILATOR_OPTIONS, parts))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def find_or_make(self, folder: Path, log: Path) -> Path:
+        """The folder below `folder` that holds this build."""
+        key = self._key(self.top, self.hierarchical, sorted(self.texts.items()))
+        built = folder / f"build-{self.tool}-{key}"
+        if built.is_dir():
+            return built
+        folder.mkdir(parents=True, exist_ok=True)
+        making = Path(tempfile.mkdtemp(dir=folder, prefix=f".{built.name}."))
+        try:
+            self._make(making, folder / f"runtime-{self._key()}", log)
+            # Whoever comes second finds the same build there.
+            with suppress(OSError):
+                making.rename(built)
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+        return built
+
+    def _make(self, folder: Path, runtime: Path, log: Path) -> None:
+        files = [folder / f"{module}.v" for module in self.texts]
+        for file, text in zip(files, self.texts.values(), strict=True):
+            file.write_text(text, encoding="utf-8")
+        options = ["-g2005-sv"]
+        if self.tool == "verilator":
+            files.append(folder / "control.vlt")
+            files[-1].write_text(_control(self.texts, self.top, self.hierarchical), "utf-8")
+            options = [*VERILATOR_OPTIONS, *(["--hierarchical"] if self.hierarchical else [])]
+            for made in runtime.glob("*.o"):
+                shutil.copyfile(made, folder / made.name)
+        try:
+            with _without("WAVES", "GUI"):
+                _RUNNERS[self.tool](self.found, None).build(
+                    sources=files,
+                    hdl_toplevel=self.top,
+                    build_args=options,
+                    build_dir=folder,
+                    always=True,
+                    timescale=("1ns", "1ns"),
+                    waves=self.waveform,
+                    log_file=log,
+                )
+        except RuntimeError:
+            raise SimulationError(_what_went_wrong(self.tool, log)) from None
+        if self.tool == "verilator":
+            self._keep_runtime(folder, runtime)
+        _keep_only(folder, {self.top, "sim.vvp", *(file.name for file in files)})
+
+    def _keep_runtime(self, folder: Path, runtime: Path) -> None:
+        """Keep Verilator's own objects: they are the same for every design, and slow to compile."""
+        if runtime.exists():
+            return
+        keeping = Path(tempfile.mkdtemp(dir=runtime.parent, prefix=f".{runtime.name}."))
+        for made in folder.glob("verilated*.o"):
+            shutil.copyfile(made, keeping / made.name)
+        with suppress(OSError):
+            keeping.rename(runtime)
+        shutil.rmtree(keeping, ignore_errors=True)
+
+
+def _keep_only(folder: Path, names: set[str]) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in names:
+            path.unlink()
+
+
+def _control(texts: Mapping[str, str], top: str, hierarchical: Sequence[str]) -> str:
     """Verilator's control file: only the ports of the top module are seen from outside."""
-    head = text[text.index(f"module {top}") :]
+    head = texts[top][texts[top].index(f"module {top}") :]
     ports = PORT.findall(head[: head.index("endmodule")])
     lines = [
         "`verilator_config",
@@ -319,7 +341,7 @@ def _failures(path: Path) -> int:
     return sum(int(suite.get("failures", 0)) + int(suite.get("errors", 0)) for suite in suites)
 
 
-def _what_went_wrong(tool: str, here: Path, log: Path) -> str:
+def _what_went_wrong(tool: str, log: Path) -> str:
     """One line: the first error that the log holds, and where the log is."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     wrong = re.search(r"^(?:.*\b(?:%?Error|error|ERROR|[A-Z]\w*(?:Error|TimeOut)):.*)$", text, re.M)
@@ -386,7 +408,10 @@ class _Verilator(_Found, runner.Verilator):
     def _build_command(self) -> list[list[str]]:
         verilate, make = super()._build_command()
         verilate.remove("--public-flat-rw")
-        return [verilate, [*make, "OPT_FAST=-O2", "OPT_SLOW=-O0"]]
+        # Objects that stand there already are those of an earlier build: up to date, though old.
+        ready = sorted(path.name for path in self.build_dir.glob("*.o"))
+        kept = [f"--old-file={name}" for name in ready]
+        return [verilate, [*make, "OPT_FAST=-O2", "OPT_SLOW=-O0", *kept]]
 
 
 _RUNNERS = {"icarus": _Icarus, "verilator": _Verilator}

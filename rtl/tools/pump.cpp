@@ -10,7 +10,7 @@
 #include <cstdlib>
 #include <vector>
 
-#include UNIT_HEADER
+#include "Unit.h"
 #include "ports.h"
 
 #pragma pack(push, 1)
@@ -35,7 +35,7 @@ static uint64_t noise() {
     return state * 0x2545F4914F6CDD1Dull;
 }
 
-static void tick(UNIT& unit) {
+static void tick(Unit& unit) {
 #if CLOCKED
     unit.clk = 1;
     unit.eval();
@@ -46,7 +46,7 @@ static void tick(UNIT& unit) {
 
 #if FREEZES
 // A cycle in which nothing may change; whether nothing did.
-static bool freeze(UNIT& unit) {
+static bool freeze(Unit& unit) {
 #define DRIVE(name, type, mask) unit.name = static_cast<type>(noise() >> 3 & mask);
 #define REMEMBER(name, type, latency) const type was_##name = unit.name;
 #define COMPARE(name, type, latency) if (latency && unit.name != was_##name) return false;
@@ -74,7 +74,7 @@ int main(int, char** argv) {
         return 1;
     }
 
-    UNIT unit;
+    Unit unit;
 #if FREEZES
     unit.advance = 1;
 #endif

@@ -18,12 +18,13 @@ import numpy as np
 from amaranth.lib.wiring import In
 
 from nofm.rtl.hierarchy import Unit, modules
-from nofm.rtl.tools.find import verilator
+from nofm.rtl.tools.find import Tool, verilator
 
 Array = np.ndarray[Any, Any]
 
 _CONTROL = ("clk", "rst", "advance")
 _LOOP = Path(__file__).with_suffix(".cpp")
+_COMPILE = ("g++", "-O2", "-pthread")
 
 
 class Pump:
@@ -118,35 +119,53 @@ def _build(unit: Unit, ports: str, folder: Path) -> Path:
     """The program for `unit`, built if `folder` does not hold it."""
     tool = verilator()
     texts = modules(unit)
-    content = "\0".join([tool.version, _LOOP.read_text(), ports, *texts.values()])
-    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
-    program = folder / f"{unit.module_name}-{digest}"
+    top = unit.module_name
+    content = "\0".join([tool.version, _LOOP.read_text("utf-8"), ports, *texts.values()])
+    program = folder / f"{top}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
     if program.exists():
         return program
     folder.mkdir(parents=True, exist_ok=True)
+    runtime = _runtime(tool, folder)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         here = Path(scratch)
-        (here / "ports.h").write_text(ports)
-        for name, text in texts.items():
-            (here / f"{name}.v").write_text(text)
-        top = unit.module_name
-        flags = f"-I{here} -DUNIT=V{top} -DUNIT_HEADER='\"V{top}.h\"'"
-        command = [tool.path, "--cc", "--exe", "--build", "-O3", "--x-assign", "fast"]
-        command += [
-            "--x-initial",
-            "fast",
-            "-Wno-WIDTH",
-            "--top-module",
-            top,
-            "--Mdir",
-            str(here / "build"),
-        ]
-        command += ["-CFLAGS", flags, "-MAKEFLAGS", "OPT_FAST=-O2", "-o", "pump"]
-        command += [str(_LOOP), *(str(here / f"{name}.v") for name in texts)]
-        done = subprocess.run(
-            command, env=tool.environ(), capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise RuntimeError(f"Verilator cannot build {top}:\n{done.stdout}{done.stderr}")
-        os.replace(here / "build" / "pump", program)
+        (here / "ports.h").write_text(ports, "utf-8")
+        (here / "unit.v").write_text("".join(texts.values()), "utf-8")
+        options = ["--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "-Wno-WIDTH"]
+        options += ["--top-module", top, "--prefix", "Unit", "--Mdir", "."]
+        _run(tool, [tool.path, *options, "unit.v"], here)
+        # One translation unit: the headers of Verilator cost more than all the rest.
+        sources = [*sorted(path.name for path in here.glob("Unit*.cpp")), str(_LOOP)]
+        (here / "all.cpp").write_text("".join(f'#include "{name}"\n' for name in sources), "utf-8")
+        _run(tool, [*_COMPILE, *_include(tool), "all.cpp", str(runtime), "-o", "pump"], here)
+        os.replace(here / "pump", program)
     return program
+
+
+def _runtime(tool: Tool, folder: Path) -> Path:
+    """What every program of this Verilator links: compiled once in `folder`, for it is large."""
+    compiled = folder / f"verilated-{tool.version}.o"
+    if not compiled.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            here = Path(scratch)
+            parts = ("verilated.cpp", "verilated_threads.cpp")
+            text = "".join(f"#include <{name}>\n" for name in parts)
+            (here / "all.cpp").write_text(text, "utf-8")
+            _run(tool, [*_COMPILE, *_include(tool), "-c", "all.cpp", "-o", "all.o"], here)
+            os.replace(here / "all.o", compiled)
+    return compiled
+
+
+def _include(tool: Tool) -> list[str]:
+    """Options that find Verilator's headers."""
+    root = Path(_run(tool, [tool.path, "--getenv", "VERILATOR_ROOT"], Path.cwd()).strip())
+    return ["-I.", f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}"]
+
+
+def _run(tool: Tool, command: list[str], folder: Path) -> str:
+    """What `command` prints."""
+    done = subprocess.run(
+        command, cwd=folder, env=tool.environ(), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout

@@ -290,6 +290,65 @@ def _check_folder(output: Path | None) -> None:
     check_folder(output)
 
 
+@app.command()
+def rtl(
+    hardware: Hardware = "sat-4x4",
+    settings: Settings = None,
+    engines: Annotated[
+        list[str] | None, typer.Option("--engine", help="Only this engine (repeat for more).")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder of its own for the Verilog.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write the accelerator's engines as Verilog, with what other tools need to use them."""
+    if output is None:
+        raise InputError("nofm rtl needs a folder to write to, as -o build/")
+    _check_folder(output)
+    machine = _accelerator(hardware, settings)
+    from nofm.rtl.engines import require_amaranth
+
+    require_amaranth()
+    from nofm.rtl.emit.folder import emit
+
+    with _progress(json) as progress:
+        document = emit(machine, output, engines or (), progress)
+    if json:
+        _print_json(document)
+        return
+    _print_engines(document, output)
+
+
+def _print_engines(document: dict[str, Any], output: Path) -> None:
+    from nofm.simulator.report.tables import records_table
+
+    lines = {module["file"]: module["lines"] for module in document["modules"]}
+    rows = [
+        {
+            **{key: engine[key] for key in ("engine", "title", "top")},
+            "modules": len(engine["files"]),
+            "lines": sum(lines[path] for path in engine["files"]),
+            "ports": len(engine["ports"]),
+            "job": sum(field["width"] for field in engine["job"]),
+        }
+        for engine in document["engines"]
+    ]
+    columns = {
+        "engine": "engine",
+        "title": "what it is",
+        "top": "top module",
+        "modules": "modules",
+        "lines": "lines",
+        "ports": "ports",
+        "job": "job\nbits",
+    }
+    console = _console()
+    console.print(records_table(f"RTL of {document['hardware']['name']}", rows, columns))
+    files = len(document["files"])
+    console.print(f"Wrote {output}: {files} files; README.md says what they are.", markup=False)
+
+
 def _print_peer(document: dict[str, Any], json: bool) -> None:
     if json:
         _print_json(document)
