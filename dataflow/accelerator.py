@@ -114,6 +114,12 @@ class Engine(_Table):
     latency_cycles: Annotated[int, Field(ge=0, le=1024, strict=True)]
 
 
+class Pruner(Engine):
+    """The top-N pruner: at least two lanes, for it may make two forms at a time."""
+
+    lanes: Annotated[int, Field(ge=2, le=4096, strict=True)]
+
+
 class Vector(Engine):
     """The engine of element-wise work; kinds in `fused` ride along with a neighbouring product
     and cost nothing of their own."""
@@ -166,7 +172,8 @@ class Accelerator(_Table):
         clock_mhz: clock of every engine.
         array: the systolic array, STCE.
         formats: number formats.
-        sore: the top-N pruner; a lane takes one element a cycle, so M cycles a group.
+        sore: the top-N pruner; a lane takes one element a cycle, so M cycles a group, and half of
+            the lanes make each form where two are made.
         wuve: the optimizer engine; a lane updates one parameter a cycle.
         vector: element-wise work.
         buffers, dram: memory.
@@ -177,7 +184,7 @@ class Accelerator(_Table):
     clock_mhz: Annotated[float, Field(ge=1e-3, le=1e5, allow_inf_nan=False, strict=True)]
     array: Array
     formats: Formats = Formats()
-    sore: Engine
+    sore: Pruner
     wuve: Engine
     vector: Vector
     buffers: Buffers

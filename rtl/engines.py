@@ -87,6 +87,24 @@ def build(accelerator: Accelerator, names: Sequence[str]) -> dict[str, Built]:
     return {name: ENGINES[name].build(accelerator) for name in ENGINES if name in names}
 
 
+def build_all(accelerator: Accelerator) -> tuple[dict[str, Built], dict[str, str]]:
+    """Every engine that can be built for an accelerator, and why the others cannot.
+
+    Raises:
+        InputError: none can be built.
+    """
+    built: dict[str, Built] = {}
+    left_out: dict[str, str] = {}
+    for name in ENGINES:
+        try:
+            built |= build(accelerator, [name])
+        except InputError as error:
+            left_out[name] = str(error)
+    if not built:
+        raise InputError(next(iter(left_out.values())))
+    return built, left_out
+
+
 def require_formats(accelerator: Accelerator) -> None:
     """Refuse number formats that no engine computes in.
 

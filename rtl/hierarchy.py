@@ -8,6 +8,7 @@ the unit itself there, so that both ways describe the same hardware.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,7 +92,7 @@ def emitted(*tops: Unit) -> Iterator[Emitted]:
         for name in missing:
             library.placed.clear()
             unit = library.units[name]
-            with _builtin_yosys():
+            with _builtin_yosys(), _no_collection():
                 text = verilog.convert(
                     unit,
                     name=name,
@@ -106,6 +107,19 @@ def emitted(*tops: Unit) -> Iterator[Emitted]:
 def modules(top: Unit) -> dict[str, str]:
     """Verilog of `top` and of every unit below it, by module name, `top` first."""
     return {each.unit.module_name: each.verilog for each in emitted(top)}
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Amaranth makes millions of small objects that all stay: looking for garbage among them, again
+    and again, takes a third of the time."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 @contextmanager

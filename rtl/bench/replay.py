@@ -1,9 +1,10 @@
 """The bench of every engine: feed it the words of a case file, compare what comes out.
 
-Arguments: `cases`, the path of the case file. Results: `simulator`, and for each of `cases`
-`name`, `bit_exact` (every word as it must be, and none missing or left over), `counters_equal`,
-`words` compared, `jobs` (counters and `done_cycle` of each), `cycles`, `differences` (the first
-few, as texts) and `error` (a text when the case could not come to its end).
+Arguments: `cases`, the path of the case file, and `strict`: whether the test is to fail where a
+case differs; else only the results tell. Results: `simulator`, and for each of `cases` `name`,
+`bit_exact` (every word as it must be, and none missing or left over), `counters_equal`, `words`
+compared, `jobs` (counters and `done_cycle` of each), `cycles`, `differences` (the first few, as
+texts) and `error` (a text when the case could not come to its end).
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ async def replay(dut: Any) -> None:
             clocked = True
         results.append(await _run(engine, case))
     report({"simulator": simulator(), "cases": results})
+    if arguments().get("strict"):
+        differ = [r["name"] for r in results if not (r["bit_exact"] and r["counters_equal"])]
+        assert not differ, f"cases that differ: {', '.join(differ)}"
 
 
 def _engine(dut: Any, case: Case, counters: list[str]) -> Engine:

@@ -31,7 +31,7 @@ def core(design: Design, paths: Sequence[str], bench: Sequence[str]) -> str:
     Args:
         design: the engines.
         paths: the Verilog files.
-        bench: the bench's files, which are copied into the simulator's folder.
+        bench: files of the bench and its cases, which are copied into the simulator's folder.
     """
     lines = [
         "CAPI=2:",
@@ -66,10 +66,11 @@ def core(design: Design, paths: Sequence[str], bench: Sequence[str]) -> str:
             top,
             "",
             f"  sim_{engine}:",
-            _describe(engine, "run through the cases that NOFM_ARGUMENTS names"),
+            _describe(engine, "run through the cases of NOFM_ARGUMENTS"),
             "    flow: sim",
             "    flow_options:",
             "      tool: icarus",
+            "      verilator_options: [-Wno-fatal]",
             "      cocotb_module: bench.replay",
             "    filesets: [rtl, bench]",
             top,

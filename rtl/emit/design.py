@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from nofm import __version__
 from nofm.dataflow.accelerator import Accelerator
-from nofm.rtl.engines import Built, build
+from nofm.rtl.engines import Built, build, build_all
 from nofm.rtl.hierarchy import Emitted, Unit, emitted
 
 Progress = Callable[[str, int, int], None]
@@ -23,11 +23,13 @@ class Design:
     Attributes:
         accelerator: the accelerator.
         engines: its engines by name.
+        left_out: why engines that nobody asked for by name are not among them, by name.
         modules: every module that one of them needs, by name; a top stands before what it holds.
     """
 
     accelerator: Accelerator
     engines: Mapping[str, Built]
+    left_out: Mapping[str, str]
     modules: Mapping[str, Emitted]
 
     @classmethod
@@ -37,12 +39,12 @@ class Design:
         names: Sequence[str],
         progress: Progress = lambda what, done, of: None,
     ) -> Design:
-        """Build and write the engines of `names`.
+        """Build and write the engines of `names`, or all that can be built where it is empty.
 
         Raises:
             InputError: an engine cannot be built.
         """
-        engines = build(accelerator, names)
+        engines, left_out = (build(accelerator, names), {}) if names else build_all(accelerator)
         tops = [built.top for built in engines.values()]
         known = dict.fromkeys(top.module_name for top in tops)
         modules: dict[str, Emitted] = {}
@@ -56,7 +58,7 @@ class Design:
             modules[each.unit.module_name] = each
             known.update(dict.fromkeys(each.places))
             tell()
-        return cls(accelerator, engines, modules)
+        return cls(accelerator, engines, left_out, modules)
 
     def below(self, engine: str) -> list[str]:
         """Names of the modules that an engine needs, its top first."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ from typing import Any
 from nofm.dataflow.accelerator import Accelerator
 from nofm.kernels.errors import InputError
 from nofm.kernels.folder import check_folder, write_folder
+from nofm.rtl.bench.cases import Case, write_cases
 from nofm.rtl.emit.core import core
 from nofm.rtl.emit.design import Design, Progress
 from nofm.rtl.emit.manifest import SCHEMA, manifest
 from nofm.rtl.emit.readme import readme
 from nofm.rtl.emit.vivado import script
-from nofm.rtl.engines import ENGINES
 from nofm.workloads.bounded_file import read_bytes
 
 MANIFEST = "manifest.json"
@@ -30,6 +31,7 @@ def emit(
     accelerator: Accelerator,
     folder: str | os.PathLike[str],
     engines: Sequence[str] = (),
+    cases: Callable[[str], Sequence[Case]] = lambda engine: (),
     progress: Progress = lambda what, done, of: None,
 ) -> dict[str, Any]:
     """Write engines of an accelerator as Verilog, with what other tools need to use them.
@@ -40,7 +42,8 @@ def emit(
     Args:
         accelerator: what to build.
         folder: where to.
-        engines: some of `ENGINES`; all of them, if none are named.
+        engines: some of `ENGINES`; all that can be built, if none are named.
+        cases: some for the engine of this name, which go into a case file; none, no file.
         progress: told of every module.
 
     Returns:
@@ -48,17 +51,19 @@ def emit(
 
     Raises:
         InputError: an engine is unknown or cannot be built, Amaranth is not installed, or the
-            folder holds something else, or cannot be written.
+            folder holds what no run wrote, or cannot be written.
     """
     folder = Path(folder)
     former_entries(folder)
-    design = Design.of(accelerator, tuple(engines) or tuple(ENGINES), progress)
-    document, contents = files(design)
+    design = Design.of(accelerator, engines, progress)
+    document, contents = files(design, cases)
     write_folder(folder, contents, former_entries(folder))
     return document
 
 
-def files(design: Design) -> tuple[dict[str, Any], dict[str, bytes]]:
+def files(
+    design: Design, cases: Callable[[str], Sequence[Case]]
+) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The manifest of a design, and the contents of all its files by path."""
     paths = {name: f"verilog/{name}.v" for name in design.modules}
     document = manifest(design, paths)
@@ -68,14 +73,32 @@ def files(design: Design) -> tuple[dict[str, Any], dict[str, bytes]]:
         name, sources = engine["engine"], engine["files"]
         contents[f"{name}.f"] = "".join(f"{path}\n" for path in sources)
         contents[f"{name}.tcl"] = script(name, engine["top"], sources, design.accelerator.clock_mhz)
-    contents["nofm.core"] = core(design, list(paths.values()), list(bench))
+    case_files: dict[str, bytes] = {}
+    for engine in document["engines"]:
+        if found := cases(engine["engine"]):
+            path = f"cases/{engine['engine']}.npz"
+            case_files[path] = _case_file(found, list(engine["counters"]))
+            # For simulators that are started by another tool: there the bench itself must fail.
+            contents[f"cases/{engine['engine']}.json"] = (
+                json.dumps({"cases": path, "strict": True}) + "\n"
+            )
+    copied = sorted([*bench, *case_files, *(path for path in contents if path.endswith(".json"))])
+    contents["nofm.core"] = core(design, list(paths.values()), copied)
     contents["hardware.toml"] = design.accelerator.to_toml()
     contents |= bench
     contents["run.py"] = _python_files("nofm.rtl.emit")["run.py"]
     contents["README.md"] = readme(design, document)
-    document["files"] = sorted([*contents, MANIFEST])
+    document["files"] = sorted([*contents, *case_files, MANIFEST])
     contents[MANIFEST] = json.dumps(document, indent=2) + "\n"
-    return document, {path: text.encode("utf-8") for path, text in contents.items()}
+    encoded = {path: text.encode("utf-8") for path, text in contents.items()}
+    return document, encoded | case_files
+
+
+def _case_file(cases: Sequence[Case], counters: Sequence[str]) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="nofm-") as folder:
+        path = Path(folder) / "cases.npz"
+        write_cases(path, cases, counters)
+        return path.read_bytes()
 
 
 def _python_files(package: str) -> dict[str, str]:

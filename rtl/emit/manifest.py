@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
@@ -32,6 +32,9 @@ def manifest(design: Design, paths: dict[str, str]) -> dict[str, Any]:
         "version": __version__,
         "hardware": design.accelerator.to_document(),
         "engines": [_engine(design, name, paths) for name in design.engines],
+        "left_out": [
+            {"engine": name, "reason": reason} for name, reason in design.left_out.items()
+        ],
         "modules": [_module(design, name, path) for name, path in paths.items()],
     }
 
@@ -119,7 +122,7 @@ def port_meanings(text: str, ports: Sequence[str]) -> dict[str, str]:
         text: the docstring.
         ports: names of all ports, in order.
     """
-    meanings = {}
+    meanings: dict[str, str] = {}
     for row in re.findall(r"^\|(.*)\|$", text, flags=re.MULTILINE):
         cells = [cell.strip() for cell in row.replace("`", "").split("|")]
         before = ""
@@ -151,12 +154,21 @@ def field_meanings(text: str) -> dict[str, str]:
 
 
 def parameters(unit: Unit) -> dict[str, int | str]:
-    """What the unit was made from: its plain attributes, and those of its tables of sizes."""
+    """What the unit was made from: its plain attributes, and the entries of its tables of sizes."""
     found: dict[str, int | str] = {}
     for name, value in vars(unit).items():
         if name.startswith("_") or name == "module_name":
             continue
-        sizes = is_dataclass(value) and not isinstance(value, type)
-        values = asdict(value) if sizes else {name: value}
-        found |= {key: item for key, item in values.items() if isinstance(item, int | str)}
+        table = is_dataclass(value) and not isinstance(value, type)
+        found |= _plain(asdict(value) if table else {name: value})
+    return found
+
+
+def _plain(values: Mapping[str, Any], prefix: str = "") -> dict[str, int | str]:
+    found: dict[str, int | str] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found |= _plain(value, f"{prefix}{name}.")
+        elif isinstance(value, int | str):
+            found[prefix + name] = value
     return found

@@ -31,7 +31,7 @@ ports `x_valid`, `x_ready` and `x_data`; a word moves in a cycle in which valid 
 | `nofm.core` | FuseSoC core, `{core}` |
 | `manifest.json` | the engines for programs |
 | `hardware.toml` | the accelerator |
-| `bench/`, `run.py` | the cocotb bench |
+| `bench/`, `cases/`, `run.py` | the cocotb bench, cases, and the command that runs them |
 
 With `{first}` as the example, in this folder:
 
@@ -44,11 +44,16 @@ Anywhere else, with `DIR` for this folder:
     verilator --lint-only -Wno-fatal --top-module {top} -F DIR/{first}.f
     vivado -mode batch -source DIR/{first}.tcl
     fusesoc --cores-root DIR run --target lint_{first} {core}
-    python DIR/run.py {first} CASES.npz
+    python DIR/run.py {first}
 
-`run.py` runs the engine through a case file in Icarus, or in Verilator with `--tool verilator`, and
-compares every word that comes out, and the counters. `nofm verify` writes case files. With
-`--keep FOLDER` build and waveform stay. It needs the Python packages cocotb and numpy.
+`run.py` runs the engine through the cases of its file in `cases/`, or of the file that it is given,
+in Icarus, or in Verilator with `--tool verilator`. It compares every word that comes out, and the
+counters that a case names. With `--keep FOLDER` build and waveform stay. It needs the Python
+packages cocotb and numpy. FuseSoC runs the same by
+
+    export NOFM_ARGUMENTS=cases/{first}.json NOFM_RESULTS=results.json
+    export GPI_USERS="$(cocotb-config --libpython);$(cocotb-config --pygpi-entry-point)"
+    fusesoc --cores-root DIR run --target sim_{first} {core}
 
 NofM replaces this folder as long as it holds nothing but what NofM wrote: build elsewhere.
 """

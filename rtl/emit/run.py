@@ -1,10 +1,10 @@
 """Run an engine of this folder through the cases of a file, in a Verilog simulator.
 
-    python run.py ENGINE CASES.npz [--tool verilator] [--keep FOLDER]
+    python run.py ENGINE [CASES.npz] [--tool verilator] [--keep FOLDER]
 
-A case file holds what goes into the engine and what must come out; NofM writes them. It needs
-Python with the packages cocotb (2.1 or newer) and numpy, and Icarus Verilog or Verilator. Exit
-code: 0, 1 where something differs, 2 where it cannot be run.
+A case file holds what goes into the engine and what must come out; `cases/` has one of each
+engine. It needs Python with the packages cocotb (2.1 or newer) and numpy, and Icarus Verilog or
+Verilator. Exit code: 0, 1 where something differs, 2 where it cannot be run.
 """
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ def main() -> int:
     }
     parser = argparse.ArgumentParser(description="Run an engine through the cases of a file.")
     parser.add_argument("engine", choices=engines)
-    parser.add_argument("cases", type=Path, help="a case file, *.npz")
+    parser.add_argument("cases", type=Path, nargs="?", help="a case file, if not the one here")
     parser.add_argument("--tool", choices=OPTIONS, default="icarus")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep build and waveform here")
     given = parser.parse_args()
-    if not given.cases.is_file():
-        parser.error(f"{given.cases} is not a file")
+    engine, cases = engines[given.engine], given.cases or HERE / f"cases/{given.engine}.npz"
+    if not cases.is_file():
+        parser.error(f"{cases} is not a file")
     if given.keep is not None:
         given.keep.mkdir(parents=True, exist_ok=True)
-        return run(engines[given.engine], given.cases, given.tool, given.keep.resolve(), True)
+        return run(engine, cases, given.tool, given.keep.resolve(), waveform=True)
     with tempfile.TemporaryDirectory(prefix="nofm-run-") as folder:
-        return run(engines[given.engine], given.cases, given.tool, Path(folder), False)
+        return run(engine, cases, given.tool, Path(folder), waveform=False)
 
 
 def run(engine: dict[str, Any], cases: Path, tool: str, folder: Path, waveform: bool) -> int:

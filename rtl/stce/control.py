@@ -100,7 +100,22 @@ def drain_control(geometry: Geometry) -> data.StructLayout:
 
 
 def job_fields(geometry: Geometry) -> dict[str, int]:
-    """Fields of a job and their bits, first field lowest; `nofm.rtl.stce.job` fills them."""
+    """Fields of a job's word and their widths; `nofm.rtl.stce.job` fills them.
+
+    output_stationary, dense: the dataflow; whether weights come without indices.
+    passes, beats: N - 1; beats of a group, less one.
+    sums, sums_last: V - 1, and that of a last column fold.
+    period, period_last: P - 1, and that of a last column fold.
+    products: less one.
+    outer_folds, column_folds: folds along groups (WS) or rows (OS), and along columns, less one.
+    vectors: m.
+    groups: of all taps, less one.
+    rows_last, columns_last: rows that the last outer fold uses; columns that the last one uses.
+    row_delay: cycles between an array row and the next.
+    drain, drain_last: cycles that a fold's drain takes; a last column fold's.
+    fold_cycles, fold_cycles_last: cycles of a fold in OS, as far as the field can hold.
+    tail: cycles after the last slot (WS), or after the cycle in which the last fold ends (OS).
+    """
     drain = (geometry.rows * geometry.sums).bit_length()
     row_delay = max(1, geometry.longest_row_delay).bit_length()
     return {

@@ -46,16 +46,9 @@ class Geometry:
         """The geometry of an accelerator's array.
 
         Raises:
-            InputError: the number formats have no hardware, or a column of the accumulation buffer
-                holds no sum.
+            InputError: a column of the accumulation buffer holds no sum.
         """
-        formats, array = accelerator.formats, accelerator.array
-        found = (formats.operand, formats.accumulator, formats.master)
-        if found != ("fp16", "fp32", "fp32"):
-            raise InputError(
-                "RTL exists for formats.operand = 'fp16', accumulator = 'fp32' and master = "
-                f"'fp32', not {', '.join(map(repr, found))}"
-            )
+        array = accelerator.array
         words = accelerator.buffers.output_kib * 1024 // 2 // 4 // array.columns
         if words < 1:
             raise InputError(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from nofm.dataflow.accelerator import DataflowName
 from nofm.kernels.errors import InputError, positive
 from nofm.kernels.pattern import Pattern
+from nofm.rtl.fields import pack
 from nofm.rtl.stce.control import job_fields
 from nofm.rtl.stce.geometry import SIZE_BITS, Geometry
 
@@ -90,7 +91,10 @@ class StceJob:
             )
         folds = self.folds(geometry)
         if max(self.count, self.m, self.groups, folds.outer, folds.columns) >= 1 << SIZE_BITS:
-            raise InputError(f"sizes of a job must be below 2^{SIZE_BITS}, not {self}")
+            raise InputError(
+                f"sizes of a job must be below 2^{SIZE_BITS}, not count {self.count}, m {self.m}, "
+                f"groups {self.groups}, n {self.n}"
+            )
         stationary = self.dataflow == "ws"
         alive = self.m * folds.columns
         if stationary and folds.outer > 1 and alive > geometry.accumulator_words:
@@ -146,15 +150,3 @@ class StceJob:
             InputError: the array cannot do the job.
         """
         return pack(job_fields(geometry), self.fields(geometry))
-
-
-def pack(widths: dict[str, int], values: dict[str, int]) -> int:
-    """Values in a word, the first field of `widths` lowest."""
-    word, at = 0, 0
-    for name, width in widths.items():
-        value = values[name]
-        if not 0 <= value < 1 << width:
-            raise InputError(f"job field {name} must be below 2^{width}, not {value}")
-        word |= value << at
-        at += width
-    return word

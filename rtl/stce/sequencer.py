@@ -30,7 +30,8 @@ class Sequencer(Unit):
     | returned | 1 | in | a fold's first sum is below the array in the next cycle (WS) |
     | control_next | `row_control` | out | the first row's next cycle |
     | top_next | `top_control` | out | the first column's next cycle |
-    | fold_ends, ends_last_columns, ends_short | 1 | out | OS: a fold gives up the first USPE in the next cycle; it is a last column fold; not all rows worked on it |
+    | fold_ends | 1 | out | OS: a fold gives up the first USPE in the next cycle |
+    | ends_last_columns, ends_short | 1 | out | it is a last column fold; rows had no work in it |
     | job | `job_layout` | out | the job that the array works on |
     | starts | 1 | out | the array takes up `job` in the next cycle |
     | idle_when_short | rows | out | rows without work in the short folds of the job |

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from amaranth.hdl import Array, Elaboratable, EnableInserter, Module, Mux, Signal
@@ -159,7 +160,7 @@ class Uspe(Unit):
             tokens[0].first.eq(self.slot.first),
             tokens[0].sum.eq(self.slot.sum),
         ]
-        for before, after in zip(tokens, tokens[1:], strict=False):
+        for before, after in pairwise(tokens):
             m.d.sync += after.eq(before)
 
         m.submodules.sums = sums = Memory(shape=32, depth=1 << g.sum_bits, init=[])

@@ -350,7 +350,7 @@ def _what_went_wrong(tool: str, log: Path) -> str:
     return f"{tool} {what}{said} (log: {log})"
 
 
-class _without:  # noqa: N801
+class _without:
     """Take variables out of the environment for a while."""
 
     def __init__(self, *names: str) -> None:

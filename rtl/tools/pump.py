@@ -24,7 +24,7 @@ Array = np.ndarray[Any, Any]
 
 _CONTROL = ("clk", "rst", "advance")
 _LOOP = Path(__file__).with_suffix(".cpp")
-_COMPILE = ("g++", "-O2", "-pthread")
+_COMPILE = ("g++", "-O1", "-pthread")
 
 
 class Pump:
@@ -120,7 +120,8 @@ def _build(unit: Unit, ports: str, folder: Path) -> Path:
     tool = verilator()
     texts = modules(unit)
     top = unit.module_name
-    content = "\0".join([tool.version, _LOOP.read_text("utf-8"), ports, *texts.values()])
+    how = [tool.version, Path(__file__).read_text("utf-8"), _LOOP.read_text("utf-8")]
+    content = "\0".join([*how, ports, *texts.values()])
     program = folder / f"{top}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
     if program.exists():
         return program

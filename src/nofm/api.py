@@ -57,7 +57,7 @@ def simulate(
     if gemm is not None:
         if workload is not None:
             raise InputError("give a workload or a gemm, not both")
-        return simulate_product(*_sizes(gemm), accelerator, stage, parsed, options)
+        return simulate_product(*gemm_sizes(gemm), accelerator, stage, parsed, options)
     if workload is None:
         raise InputError("a workload or a gemm is needed, not neither")
     return simulate_step(_trace(workload, batch), accelerator, find_method(method), parsed, options)
@@ -103,7 +103,12 @@ def _trace(workload: str | Path | Trace, batch: int | None) -> Trace:
     return resolve(workload, batch)
 
 
-def _sizes(gemm: str | tuple[int, int, int]) -> tuple[int, int, int]:
+def gemm_sizes(gemm: str | tuple[int, int, int]) -> tuple[int, int, int]:
+    """M, K and N of a product given as "MxKxN" or as three numbers.
+
+    Raises:
+        InputError: it is neither, or a size is out of range.
+    """
     try:
         if isinstance(gemm, str):
             m, k, n = (int(part) for part in gemm.lower().split("x"))

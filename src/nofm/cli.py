@@ -17,6 +17,7 @@ from nofm.kernels.errors import InputError, positive, unknown
 
 if TYPE_CHECKING:
     from nofm.dataflow.accelerator import Accelerator
+    from nofm.verification import Verdict
     from nofm.workloads.trace import Trace
 
 app = typer.Typer(
@@ -65,6 +66,7 @@ EXCLUDES = {
     "peer": ("gemm", "batch", "schedule", "explain", "output"),
     "explain": ("output", "all_rows"),
     "dataflow": ("schedule",),
+    "random": ("pattern", "dataflow", "stage"),
 }
 
 
@@ -295,7 +297,10 @@ def rtl(
     hardware: Hardware = "sat-4x4",
     settings: Settings = None,
     engines: Annotated[
-        list[str] | None, typer.Option("--engine", help="Only this engine (repeat for more).")
+        list[str] | None,
+        typer.Option(
+            "--engine", help="Only this engine (repeat for more); else all that can be built."
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder of its own for the Verilog.")
@@ -311,9 +316,10 @@ def rtl(
 
     require_amaranth()
     from nofm.rtl.emit.folder import emit
+    from nofm.samples import cases
 
     with _progress(json) as progress:
-        document = emit(machine, output, engines or (), progress)
+        document = emit(machine, output, engines or (), lambda name: cases(name, machine), progress)
     if json:
         _print_json(document)
         return
@@ -345,6 +351,10 @@ def _print_engines(document: dict[str, Any], output: Path) -> None:
     }
     console = _console()
     console.print(records_table(f"RTL of {document['hardware']['name']}", rows, columns))
+    _print_notes(
+        [f"{each['engine']} is left out: {each['reason']}" for each in document["left_out"]],
+        console,
+    )
     files = len(document["files"])
     console.print(f"Wrote {output}: {files} files; README.md says what they are.", markup=False)
 
@@ -377,6 +387,102 @@ def _print_peer(document: dict[str, Any], json: bool) -> None:
         records_table(title, [*percent, {"layer": "total", **document["total"]}], columns)
     )
     _print_notes(document["notes"], console)
+
+
+@app.command()
+def verify(
+    context: typer.Context,
+    hardware: Hardware = "sat-4x4",
+    settings: Settings = None,
+    gemm: Annotated[str | None, typer.Option(metavar="MxKxN", help="One product.")] = None,
+    pattern: Annotated[str, typer.Option(help="N:M of its right operand, or dense.")] = "dense",
+    dataflow: Annotated[
+        str | None, typer.Option(help="ws or os; the scheduler's choice if not given.")
+    ] = None,
+    stage: Annotated[
+        str, typer.Option(help="What its operands look like: those of ff, bp or wu.")
+    ] = "ff",
+    random: Annotated[
+        int | None, typer.Option(help="This many random products in place of one.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of all random numbers.")] = 0,
+    tool: Annotated[str, typer.Option(help="auto, icarus or verilator.")] = "auto",
+    json: Json = False,
+) -> None:
+    """Simulate the array's RTL and compare bits and cycles with the golden model's; exit code 1 on
+    any difference, with the waveform kept."""
+    _check_together(context)
+    if (gemm is None) == (random is None):
+        raise InputError("nofm verify needs --gemm MxKxN or --random NUMBER, one of them")
+    if random is not None:
+        positive("--random", random, at_most=100_000)
+    if not 0 <= seed < 2**31:
+        raise InputError(f"--seed must be from 0 to {2**31 - 1}, not {seed}")
+    machine = _accelerator(hardware, settings)
+    from nofm import verification
+    from nofm.api import gemm_sizes
+
+    if random is not None:
+        todo = list(verification.random_gemms(machine, random, seed))
+    else:
+        from nofm.kernels.pattern import Pattern
+
+        m, k, n = gemm_sizes(gemm or "")
+        todo = [
+            verification.Gemm(
+                m=m,
+                length=k,
+                n=n,
+                pattern=Pattern.parse(pattern),
+                dataflow=None if dataflow is None else verification.dataflow(dataflow),
+                stage=stage,
+                seed=seed,
+            )
+        ]
+    with _progress(json) as progress:
+        progress("building", 0, len(todo))
+        array = verification.Array(machine, tool=tool)
+        verdicts = array.verify(todo, lambda done: progress("verifying", done, len(todo)))
+    if json:
+        _print_json(verification.to_json(verdicts, one=random is None))
+    else:
+        _print_verdicts(verdicts)
+    if not all(verdict.equal for verdict in verdicts):
+        raise typer.Exit(1)
+
+
+def _print_verdicts(verdicts: Sequence[Verdict]) -> None:
+    from nofm.simulator.report.tables import records_table
+
+    rows = [
+        {
+            "product": str(verdict.gemm),
+            "sums": verdict.gemm.interleave,
+            "rtl": verdict.rtl_cycles,
+            "simulator": verdict.simulator_cycles,
+            "bits": "equal" if verdict.bit_exact else "DIFFER",
+            "cycles": "equal" if verdict.cycles_equal else "DIFFER",
+        }
+        for verdict in verdicts
+    ]
+    columns = {
+        "product": "product",
+        "sums": "sums",
+        "rtl": "RTL\ncycles",
+        "simulator": "simulator\ncycles",
+        "bits": "bits",
+        "cycles": "cycles",
+    }
+    console = _console()
+    equal = sum(verdict.equal for verdict in verdicts)
+    tool = verdicts[0].tool
+    console.print(records_table(f"RTL in {tool} against the golden model", rows, columns))
+    console.print(f"{equal} of {len(verdicts)} equal in every bit and cycle.")
+    for verdict in verdicts:
+        for difference in verdict.differences:
+            console.print(f"{verdict.gemm}: {difference}", markup=False)
+        if verdict.waveform is not None:
+            console.print(f"{verdict.gemm}: waveform {verdict.waveform}", markup=False)
 
 
 @app.command()

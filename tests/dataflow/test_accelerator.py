@@ -149,7 +149,7 @@ WRONG = [
         "fp64",
         "formats.operand: input should be 'fp16', 'bf16', 'fp8', 'int8' or 'fp32', not 'fp64'",
     ),
-    ("sore.lanes", 0, "sore.lanes: input should be greater than or equal to 1, not 0"),
+    ("sore.lanes", 1, "sore.lanes: input should be greater than or equal to 2, not 1"),
     (
         "wuve.latency_cycles",
         -1,

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from nofm.dataflow.jobs import OTHER_PARAMETERS, Job, Widths, jobs
+from nofm.dataflow.jobs import OTHER_PARAMETERS, Job, Matrix, Widths, jobs
 from nofm.dataflow.methods import METHODS
 from nofm.kernels.pattern import DENSE, Pattern
 from nofm.workloads.layer import Convolution, Layer, Linear, MatMul, VectorWork
@@ -214,6 +214,82 @@ def test_the_pruner_writes_what_the_products_read(method: str, layer: Layer) -> 
         assert job.read_bits[tensor] == job.elements * 16
         mask = METHODS[method].stored_mask and tensor == "weight"
         assert job.read_bits.get("optimizer", 0) == (job.elements if mask else 0)
+
+
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
+@pytest.mark.parametrize("pregeneration", [True, False])
+@pytest.mark.parametrize("method", METHODS)
+def test_matrices_that_pass_the_pruner(method: str, pregeneration: bool, layer: Layer) -> None:
+    """Every element passes once, and the compressed forms that are written are the matrix's."""
+    todo = step(layer, method=method, pregeneration=pregeneration)
+    lengths = {job.stage: job.products[0].length for job in todo if job.products}
+    for place, job in enumerate(todo):
+        matrix = job.matrix
+        if not job.forms:
+            assert matrix == Matrix()
+            continue
+        assert matrix.taps * matrix.length * matrix.columns == job.elements
+        assert set(job.forms) == {P28}
+        runs = matrix.taps * matrix.columns
+        bits = runs * P28.kept(matrix.length) * 19
+        if job.stage == "prune":
+            assert matrix.length == lengths[todo[place + 1].stage]
+            assert bits == sum(job.written_bits.values())
+        elif len(job.forms) == 2:
+            assert (matrix.length, matrix.columns) == (lengths["ff"], lengths["bp"])
+            bits += matrix.taps * matrix.length * P28.kept(matrix.columns) * 19
+            assert job.written_bits["weight"] == bits
+        else:
+            (stage,) = (s for s in ("ff", "bp") if METHODS[method].operand(s) == "weight")
+            assert matrix.length == lengths[stage]
+            assert job.written_bits["weight"] == bits + 16 * job.elements
+
+
+# Taps, rows of a run and columns: forward, backward, and both at once.
+@pytest.mark.parametrize(
+    ("name", "forward", "backward", "both"),
+    [
+        ("ragged", (1, 21, 13), (1, 13, 21), (1, 21, 13)),
+        ("convolution", (9, 16, 32), (9, 32, 16), (9, 16, 32)),
+        ("strided", (9, 16, 32), (9, 32, 16), (9, 16, 32)),
+        ("grouped", (36, 10, 18), (36, 18, 10), (36, 10, 18)),
+        ("transposed", (9, 16, 32), (9, 32, 16), (9, 16, 32)),
+        # Windows do not overlap: the taps are columns of one product.
+        ("patches", (4, 16, 32), (1, 32, 64), (4, 16, 32)),
+    ],
+)
+def test_weights_as_they_pass_the_pruner(
+    name: str, forward: tuple[int, ...], backward: tuple[int, ...], both: tuple[int, ...]
+) -> None:
+    def seen(stage: str, **values: object) -> list[tuple[int, ...]]:
+        todo = step(LAYERS[name], **values)
+        found = [job.matrix for job in todo if job.stage == stage]
+        return [(matrix.taps, matrix.length, matrix.columns) for matrix in found]
+
+    assert seen("update") == [both]
+    assert seen("prune", pregeneration=False) == [forward, backward]
+    assert seen("update", method="srste") == [forward]
+    assert seen("update", method="sdwp") == [backward]
+
+
+@pytest.mark.parametrize(
+    ("name", "backward", "update"),
+    [
+        ("ragged", (1, 13, 4), (1, 4, 13)),
+        ("convolution", (1, 32, 4 * 64), (1, 4 * 64, 32)),
+        ("strided", (1, 32, 4 * 16), (1, 4 * 16, 32)),
+        ("grouped", (4, 18, 4 * 64), (4, 4 * 64, 18)),
+        ("transposed", (1, 32, 4 * 225), None),
+    ],
+)
+def test_gradients_as_they_pass_the_pruner(
+    name: str, backward: tuple[int, ...], update: tuple[int, ...] | None
+) -> None:
+    for method, wanted in (("sdgp", backward), ("fst", update)):
+        todo = step(LAYERS[name], method=method)
+        found = [job.matrix for job in todo if job.stage == "prune"]
+        sizes = [(matrix.taps, matrix.length, matrix.columns) for matrix in found]
+        assert sizes == ([] if wanted is None else [wanted])
 
 
 @pytest.mark.parametrize("method", METHODS)

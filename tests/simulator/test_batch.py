@@ -86,7 +86,7 @@ def machines(count: int, seed: int = 0) -> list[Accelerator]:
                 "dram.latency_ns": draw(0.0, 55.0, 300.0),
                 "dram.burst_bytes": draw(1, 32, 64),
                 "wuve.lanes": draw(1, 32),
-                "sore.lanes": draw(1, 32),
+                "sore.lanes": draw(2, 32),
             }
         )
         for i in range(count)

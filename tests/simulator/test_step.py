@@ -392,11 +392,48 @@ def test_static_energy_is_power_times_time() -> None:
     assert total["energy_static_pj"] == pytest.approx(2.5 * total["seconds"] * 1e12)
 
 
+def beat_cycles(
+    taps: int, length: int, columns: int, group: int, width: int, *, chained: bool
+) -> int:
+    """Cycles until the pruner has taken every beat: `width` columns of a row a cycle, in the order
+    of docs/timing.md. Where a row's group goes on in the next beat of the row, the state of the
+    row must have come through a chain of `width` lanes before."""
+    cycle = -1
+    for _ in range(taps):
+        for first in range(0, length, group):
+            entered: dict[int, int] = {}
+            for column in range(0, columns, width):
+                for row in range(first, min(first + group, length)):
+                    cycle += 1
+                    if chained and column % group:
+                        cycle = max(cycle, entered[row] + width)
+                    entered[row] = cycle
+    return cycle + 1
+
+
+@pytest.mark.parametrize("both", [0, 1])
+def test_the_pruner_takes_every_shape_as_fast_as_its_chain_allows(both: int) -> None:
+    jobs, shapes = [], []
+    for group in (2, 4, 8, 16):
+        for length in range(1, 2 * group + 2):
+            for columns in range(1, 41):
+                jobs.append((ENGINES.index("sore"), 1, both, group, 3, length, columns, 0, 0))
+                shapes.append((3, length, columns, group))
+    records = np.array(jobs, ENGINE_JOB)
+    for lanes in (2, 3, 4, 6, 14, 16, 24, 34, 40):
+        machine = SAT.with_values(**{"sore.lanes": lanes, "sore.latency_cycles": 7})
+        width = lanes // 2 if both else lanes
+        found = engine_cycles(hardware_record(machine), records)
+        wanted = [beat_cycles(*shape, width, chained=bool(both)) for shape in shapes]
+        assert found[:, 1].tolist() == wanted
+        assert set(found[:, 2].tolist()) == {7 + (width - 1 if both else 0)}
+
+
 def test_streaming_engines_against_their_definition() -> None:
     random = np.random.default_rng(0)
     for _ in range(300):
         names = ("vector", "wuve", "sore")
-        lanes = {name: int(random.integers(1, 40)) for name in names}
+        lanes = {name: int(random.integers(2, 40)) for name in names}
         latencies = {name: int(random.integers(0, 60)) for name in names}
         machine = SAT.with_values(
             **{f"{name}.lanes": lanes[name] for name in names},
@@ -406,15 +443,23 @@ def test_streaming_engines_against_their_definition() -> None:
         hardware = hardware_record(machine)
         jobs = np.zeros(1, ENGINE_JOB)
         engine = ENGINES[random.integers(1, len(ENGINES))]
-        elements, read, written = (int(x) for x in random.integers(1, 10_000, 3))
-        forms = int(random.integers(1, 3))
-        jobs[0] = (ENGINES.index(engine), elements, elements * forms, read, written)
+        taps, length, columns = (int(x) for x in random.integers(1, 25, 3))
+        elements = taps * length * columns
+        read, written = (int(x) for x in random.integers(1, 10_000, 2))
+        both, group = int(random.integers(2)), int(2 ** random.integers(1, 5))
+        number = ENGINES.index(engine)
+        jobs[0] = (number, elements, both, group, taps, length, columns, read, written)
         total, work, fill, reads, writes = engine_cycles(hardware, jobs)[0].tolist()
 
         used = engine.split("+")
-        passes = {"sore": elements * forms}
-        assert work == max(-(-passes.get(name, elements) // lanes[name]) for name in used)
-        assert fill == sum(latencies[name] for name in used)
+        times = {name: -(-elements // lanes[name]) for name in used}
+        skew = 0
+        if "sore" in used:
+            width = lanes["sore"] // 2 if both else lanes["sore"]
+            times["sore"] = beat_cycles(taps, length, columns, group, width, chained=bool(both))
+            skew = width - 1 if both else 0
+        assert work == max(times.values())
+        assert fill == sum(latencies[name] for name in used) + skew
         pace = int(hardware["dram_cycles_numerator"]) / int(hardware["dram_cycles_denominator"])
         stream = int(np.ceil(np.round((read + written) * pace, 6)))
         latency = int(hardware["dram_latency_cycles"])

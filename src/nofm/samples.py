@@ -1,0 +1,82 @@
+"""Small cases for emitted engines: jobs of every kind, with the golden model's results."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nofm.dataflow.accelerator import Accelerator
+from nofm.kernels.pattern import DENSE
+
+if TYPE_CHECKING:
+    from nofm.rtl.bench.cases import Case
+
+SEED = 1
+
+
+def cases(engine: str, accelerator: Accelerator) -> list[Case]:
+    """A few cases for an engine of an accelerator, the same each time.
+
+    Args:
+        engine: a name in `SAMPLES`.
+    """
+    return SAMPLES[engine](accelerator)
+
+
+def _stce(accelerator: Accelerator) -> list[Case]:
+    from nofm.rtl.stce.cases import case
+    from nofm.rtl.stce.geometry import Geometry
+    from nofm.verification import Gemm, matmul_job, scheduled
+
+    array = accelerator.array
+    geometry = Geometry.of(accelerator)
+    gemms = [
+        Gemm(
+            m=array.rows + 3,
+            length=array.rows * pattern.m + 1,
+            n=array.columns + 1,
+            pattern=pattern,
+            dataflow=dataflow,
+            seed=SEED,
+            special=0.02,
+        )
+        for pattern in (DENSE, *array.patterns)
+        for dataflow in array.dataflows
+    ]
+    return [
+        case(str(gemm), geometry, [matmul_job(scheduled(gemm, accelerator), accelerator)])
+        for gemm in gemms
+    ]
+
+
+def _sore(accelerator: Accelerator) -> list[Case]:
+    from nofm.rtl.sore import Geometry
+    from nofm.rtl.sore.cases import Pruning, case
+
+    geometry = Geometry.of(accelerator)
+    rng = np.random.default_rng(SEED)
+    found = []
+    for pattern in accelerator.array.patterns:
+        dense = rng.standard_normal((2, 2 * pattern.m + 1, geometry.lanes + 1)).astype(np.float16)
+        found.append(case(str(pattern), geometry, [Pruning(dense, pattern)], limit=10 * dense.size))
+    return found
+
+
+def _wuve(accelerator: Accelerator) -> list[Case]:
+    from nofm.kernels.optimizer import Sgd
+    from nofm.rtl.wuve import Geometry
+    from nofm.rtl.wuve.cases import Update, case
+
+    geometry = Geometry.of(accelerator)
+    rng = np.random.default_rng(SEED)
+    elements = 16 * geometry.lanes + 1
+    weights, momenta = rng.standard_normal((2, elements)).astype(np.float32)
+    gradients = rng.standard_normal(elements).astype(np.float16)
+    by = Sgd(learning_rate=0.1, momentum=0.9, weight_decay=5e-4)
+    update = Update(weights, momenta, gradients, by)
+    return [case(f"{elements} parameters", geometry, [update], limit=10_000)]
+
+
+SAMPLES: dict[str, Any] = {"stce": _stce, "sore": _sore, "wuve": _wuve}
+"""How to make the cases of each engine that can be emitted."""

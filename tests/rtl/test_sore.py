@@ -1,0 +1,295 @@
+"""SORE against the golden pruner, bit for bit, and against the simulator, cycle for cycle."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nofm.dataflow.accelerator import Accelerator, hardware_record, load
+from nofm.dataflow.jobs import Job, Matrix
+from nofm.kernels.compressed import compress
+from nofm.kernels.errors import InputError
+from nofm.kernels.pattern import DENSE, Pattern
+from nofm.rtl.bench.cases import Case
+from nofm.rtl.hierarchy import modules
+from nofm.rtl.sore import Geometry, Sore, SoreJob
+from nofm.rtl.sore.cases import Pruning, case
+from nofm.rtl.sore.stream import input_beats, output_beats
+from nofm.rtl.tools.cocotb_runner import replay
+from nofm.simulator.step import engine_records
+from nofm.simulator.timing import engine_cycles
+
+IDLE = ("steady", "random:0.5", "bursts:7:5")
+STALLS = ("count_stalled_input", "count_stalled_output")
+
+
+def hardware(**values: Any) -> Accelerator:
+    """A small accelerator with some entries replaced."""
+    return load("sat-4x4").with_values(**values)
+
+
+def halves(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
+    """FP16 of every kind: any bits; whole numbers, which tie; both zeros, both infinities, NaN of
+    either sign and of several payloads, and the ends of the subnormal and the normal range."""
+    special = np.array(
+        [0x0000, 0x7C00, 0x7C01, 0x7E00, 0x7FFF, 0x0001, 0x03FF, 0x0400, 0x7BFF], np.uint16
+    )
+    kinds = [
+        rng.integers(0, 1 << 16, shape).astype(np.uint16),
+        rng.integers(-3, 4, shape).astype(np.float16).view(np.uint16),
+        rng.choice(special, shape) | rng.choice(np.array([0, 0x8000], np.uint16), shape),
+    ]
+    return np.choose(rng.integers(0, len(kinds), shape), kinds).astype(np.uint16).view(np.float16)
+
+
+def random_pruning(
+    accelerator: Accelerator, rng: np.random.Generator, most: tuple[int, int, int]
+) -> Pruning:
+    patterns = accelerator.array.patterns
+    taps, length, columns = (int(rng.integers(1, size + 1)) for size in most)
+    return Pruning(
+        halves(rng, (taps, length, columns)),
+        patterns[rng.integers(len(patterns))],
+        bool(rng.integers(2)),
+    )
+
+
+def simulated(accelerator: Accelerator, prunings: list[Pruning]) -> list[int]:
+    """What the simulator says of each job, without DRAM."""
+    streaming = [
+        Job(
+            layer="",
+            kind="linear",
+            stage="prune",
+            engine="sore",
+            elements=item.dense.size,
+            forms=(item.pattern,) * (1 + item.both),
+            matrix=Matrix(taps=job.taps, length=job.length, columns=job.columns),
+        )
+        for item in prunings
+        for job in (item.job,)
+    ]
+    timed = engine_cycles(hardware_record(accelerator), engine_records(streaming))
+    return [int(work + fill) for _, work, fill, *_ in timed]
+
+
+def sore_case(
+    accelerator: Accelerator, name: str, prunings: list[Pruning], **options: Any
+) -> Case:
+    cycles = simulated(accelerator, prunings)
+    return case(
+        name,
+        Geometry.of(accelerator),
+        prunings,
+        counters={"count_busy": cycles},
+        limit=8 * sum(cycles) + 1000,
+        **options,
+    )
+
+
+def check(accelerator: Accelerator, cases: list[Case], folder: Path, tool: str) -> list[Any]:
+    """Run the cases; all bits and counters must be right. The jobs of each case."""
+    top = Sore.top(accelerator)
+    results = replay(
+        modules(top), top.module_name, cases, folder=folder, tool=tool, counters=STALLS
+    ).results["cases"]
+    assert len(results) == len(cases)
+    for result in results:
+        assert result["error"] is None, result["name"]
+        assert result["differences"] == [], result["name"]
+        assert result["bit_exact"], result["name"]
+        assert result["counters_equal"], result["name"]
+    return [result["jobs"] for result in results]
+
+
+@pytest.mark.parametrize(
+    ("lanes", "latency", "tool"),
+    # E is 2: states wait outside the chain. 2 of 5 lanes. 12: groups of 8 end anywhere in it.
+    [(4, 4, "icarus"), (5, 1, "icarus"), (24, 2, "verilator")],
+)
+def test_bits_and_cycles(lanes: int, latency: int, tool: str, tmp_path: Path) -> None:
+    """Jobs of other shapes, patterns and forms, one right after the other, with idle cycles and
+    backpressure in every combination."""
+    accelerator = hardware(**{"sore.lanes": lanes, "sore.latency_cycles": latency})
+    rng = np.random.default_rng(lanes)
+    count, most = (20, (3, 40, 60)) if tool == "verilator" else (5, (2, 20, 12))
+    cases = [
+        sore_case(
+            accelerator,
+            f"{idle} {backpressure}",
+            [random_pruning(accelerator, rng, most) for _ in range(count)],
+            idle={"in": idle, "job": idle},
+            backpressure={"out": backpressure},
+            seed=int(rng.integers(1 << 30)),
+        )
+        for idle, backpressure in itertools.product(IDLE, IDLE)
+    ]
+    jobs = check(accelerator, cases, tmp_path, tool)
+    for (idle, backpressure), counts in zip(itertools.product(IDLE, IDLE), jobs, strict=True):
+        # Without a pause outside, a job waits for its first words only.
+        stalls = [sum(job[name] for job in counts[1:]) for name in STALLS]
+        assert (stalls[0] > 0) == (idle != "steady")
+        assert backpressure != "steady" or stalls[1] == 0
+
+
+@pytest.mark.parametrize("pattern", ["1:4", "2:4", "1:8", "2:8", "4:8", "2:16"])
+def test_ragged_shapes(pattern: str, tmp_path: Path) -> None:
+    """Around the sizes of groups and slots, in both modes."""
+    accelerator = hardware(**{"sore.lanes": 6})
+    rng = np.random.default_rng(3)
+    chosen = Pattern.parse(pattern)
+    sizes = [1, 2, chosen.m - 1, chosen.m, chosen.m + 1]
+    prunings = [
+        Pruning(halves(rng, (1, length, columns)), chosen, both)
+        for length in sizes
+        for columns in (1, 2, 3, 4, 6, 7, chosen.m + 2)
+        for both in (False, True)
+    ]
+    check(accelerator, [sore_case(accelerator, pattern, prunings)], tmp_path, "icarus")
+
+
+def test_reset_in_the_middle_of_a_job(tmp_path: Path) -> None:
+    """Also while a row's state waits outside the chain, and while results wait to be taken."""
+    accelerator = hardware(**{"sore.lanes": 4, "sore.latency_cycles": 3})
+    rng = np.random.default_rng(5)
+    cases = [
+        sore_case(
+            accelerator,
+            f"reset at {at}, {idle}",
+            [
+                Pruning(halves(rng, (2, 9, 5)), Pattern(2, 8), True),
+                Pruning(halves(rng, (1, 5, 9)), Pattern(1, 4)),
+            ],
+            reset_at=at,
+            idle={"in": idle},
+            backpressure={"out": "bursts:3:9"},
+        )
+        for at in (2, 5, 12, 17, 30, 40)
+        for idle in IDLE[:2]
+    ]
+    check(accelerator, cases, tmp_path, "icarus")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("lanes", "latency"), [(32, 4), (6, 3), (3, 1), (17, 9), (64, 2)])
+def test_many_matrices(lanes: int, latency: int, tmp_path: Path) -> None:
+    accelerator = hardware(**{"sore.lanes": lanes, "sore.latency_cycles": latency})
+    rng = np.random.default_rng(lanes)
+    cases = [
+        sore_case(
+            accelerator,
+            str(i),
+            [random_pruning(accelerator, rng, (3, 70, 140)) for _ in range(8)],
+            idle={"in": IDLE[rng.integers(3)]},
+            backpressure={"out": IDLE[rng.integers(3)]},
+            seed=i,
+        )
+        for i in range(40)
+    ]
+    check(accelerator, cases, tmp_path, "verilator")
+
+
+def test_streams_by_hand() -> None:
+    """Two rows of three columns, 1:2 both ways, on four lanes: two columns a beat."""
+    geometry = Geometry(lanes=4, entries=1, group=2, latency_cycles=1)
+    job = SoreJob(pattern=Pattern(1, 2), taps=1, length=2, columns=3, both=True)
+    dense = np.array([[[1, -2, 4], [2, -2, 0]]], np.float16)
+    one, two, four = 0x3C00, 0xC000, 0x4400
+    assert input_beats(dense, job, geometry) == [two << 16 | one, two << 16 | 0x4000, four, 0]
+    forms = [compress(dense, job.pattern), compress(np.swapaxes(dense, 1, 2), job.pattern)]
+    words, cares = output_beats(forms, job, geometry)
+
+    def word(**lanes: tuple[int, int]) -> int:
+        """Lane number: value and index."""
+        found = 0
+        for name, (value, index) in lanes.items():
+            lane = int(name[1:])
+            found |= 1 << lane | (index << 16 | value) << 4 + 17 * lane
+        return found
+
+    assert words == [
+        # Column 0 keeps the second row's 2; column 1 the first of equal ones. Row 0 keeps its
+        # second element, one cycle later than it entered, as lane 3 is the second of the chain.
+        word(l0=(0x4000, 1), l1=(two, 0), l3=(two, 1)),
+        # The second slot has one column, which ends a group of each row at lane 2.
+        word(l2=(four, 0), l3=(0x4000, 0)),
+        word(l0=(four, 0), l2=(0, 0)),
+    ]
+    assert [care.bit_count() for care in cares] == [4 + 3 * 17, 4 + 2 * 17, 4 + 2 * 17]
+
+
+def refusal(call: Any, *arguments: Any, **values: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        call(*arguments, **values)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (
+            {"array.patterns": []},
+            "SORE of accelerator 'sat-4x4': array.patterns must name a pattern, and is empty",
+        ),
+        (
+            {"formats.operand": "bf16"},
+            "SORE of accelerator 'sat-4x4': formats.operand must be fp16, not bf16",
+        ),
+        (
+            {"sore.latency_cycles": 0},
+            "SORE of accelerator 'sat-4x4': sore.latency_cycles must be at least 1, not 0",
+        ),
+    ],
+)
+def test_what_cannot_be_built_is_refused(values: dict[str, Any], text: str) -> None:
+    assert refusal(Sore.top, hardware(**values)) == text
+
+
+@pytest.mark.parametrize(
+    ("pattern", "sizes", "text"),
+    [
+        (
+            Pattern(5, 8),
+            (1, 8, 8),
+            "SORE keeps up to 4 of up to 16 elements, and fewer than all: it has no pattern 5:8",
+        ),
+        (
+            Pattern(2, 32),
+            (1, 8, 8),
+            "SORE keeps up to 4 of up to 16 elements, and fewer than all: it has no pattern 2:32",
+        ),
+        (
+            DENSE,
+            (1, 8, 8),
+            "SORE keeps up to 4 of up to 16 elements, and fewer than all: it has no pattern 1:1",
+        ),
+        (
+            Pattern(2, 8),
+            (0, 8, 8),
+            "taps of a SORE job must be a whole number from 1 to 4294967296, not 0",
+        ),
+        (
+            Pattern(2, 8),
+            (1, 2**32 + 1, 8),
+            "length of a SORE job must be a whole number from 1 to 4294967296, not 4294967297",
+        ),
+    ],
+)
+def test_jobs_that_cannot_be_done(
+    pattern: Pattern, sizes: tuple[int, int, int], text: str
+) -> None:
+    taps, length, columns = sizes
+    job = SoreJob(pattern=pattern, taps=taps, length=length, columns=columns)
+    assert refusal(job.encode, Geometry.of(hardware())) == text
+
+
+def test_a_matrix_of_another_shape_is_refused() -> None:
+    job = SoreJob(pattern=Pattern(2, 8), taps=1, length=8, columns=3)
+    dense = np.zeros((1, 3, 8), np.float16)
+    assert refusal(input_beats, dense, job, Geometry.of(hardware())) == (
+        "a SORE job's matrix must be [1, 8, 3], not [1, 3, 8]"
+    )
