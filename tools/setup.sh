@@ -2,12 +2,13 @@
 # Make .venv and install the project into it: `tools/setup.sh run` for what the demo needs,
 # `tools/setup.sh test` for the tests and checks too. PYTHON=... chooses the interpreter.
 #
-# Nothing is done when nothing changed since the last time. The Python module `venv` is installed
-# with apt-get where it is missing; that is the only thing installed outside this folder.
+# Nothing is done when nothing changed since the last time. Installed outside this folder, with
+# apt-get and only where missing: the Python module `venv`, and for the tests Icarus Verilog and a
+# C++ compiler with make and perl, which Verilator needs.
 set -eu
 cd "$(dirname "$0")/.."
 root=$(pwd -P)
-folders="kernels workloads dataflow simulator"
+folders="kernels workloads dataflow simulator rtl"
 
 say() { printf 'setup: %s\n' "$*"; }
 refuse() {
@@ -39,20 +40,41 @@ find_python() {
 
 has_venv() { "$python" -c 'import ensurepip, venv' 2>/dev/null; }
 
-install_venv_module() {
-    package=python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv
+install_debian() {
+    what=$1
+    shift
     command -v apt-get >/dev/null || refuse \
-        "Python's venv module is missing and there is no apt-get: install it, then try again"
+        "$what missing and there is no apt-get: install it, then try again"
     as_root=
     if [ "$(id -u)" -ne 0 ]; then
         command -v sudo >/dev/null || refuse \
-            "Python's venv module is missing: run 'apt-get install $package' as root, then try again"
+            "$what missing: run 'apt-get install $*' as root, then try again"
         as_root=sudo
     fi
-    say "Python's venv module is missing: installing $package with ${as_root:+$as_root }apt-get"
+    say "$what missing: installing $* with ${as_root:+$as_root }apt-get"
     $as_root apt-get update -qq || say "apt-get update failed: trying with the lists at hand"
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$package" >/dev/null &&
-        has_venv || refuse "apt-get could not install $package: install it, then try again"
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null
+}
+
+install_venv_module() {
+    package=python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv
+    install_debian "Python's venv module is" "$package" && has_venv ||
+        refuse "apt-get could not install $package: install it, then try again"
+}
+
+# Debian packages of these names hold the commands of these names.
+missing_tools() {
+    for tool in iverilog g++ make perl; do
+        command -v "$tool" >/dev/null || printf ' %s' "$tool"
+    done
+}
+
+install_tools() {
+    missing=$(missing_tools)
+    if [ -z "$missing" ]; then return; fi
+    # shellcheck disable=SC2086  # one word a package
+    install_debian "what simulates Verilog is" $missing && [ -z "$(missing_tools)" ] ||
+        refuse "apt-get could not install$missing: install it, then try again"
 }
 
 pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
@@ -85,12 +107,16 @@ install() {
 what=${1:-run}
 case $what in
 run) extras="torch,onnx" named="torch and onnx" ;;
-test) extras="torch,onnx,test,dev,notebooks" named="torch, onnx and what the tests use" ;;
+test)
+    extras="torch,onnx,rtl,synthesis,test,dev,notebooks"
+    named="torch, onnx and what the tests use"
+    ;;
 *) refuse "what to set up must be run or test, not '$what'" ;;
 esac
 
 check_links
 find_python
+if [ "$what" = test ]; then install_tools; fi
 key=$({
     cat pyproject.toml constraints.txt tools/setup.sh tools/scalesim-requirements.txt
     "$python" --version

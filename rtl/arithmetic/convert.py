@@ -48,10 +48,12 @@ class Narrow(Unit):
 
     Args:
         depth: registers from input to output.
-        wide_form, narrow_form: formats; the wide one has 3 fraction bits more, or more than that.
+        wide_form, narrow_form: formats. The wide one has 2 fraction bits more at least, and every
+            subnormal number of it lies below half the smallest number of the narrow one.
 
     Raises:
         InputError: `depth` is outside 1 to 64.
+        ValueError: the formats are too near to each other.
     """
 
     # Cut points: 0 aligned for rounding, 1 the output.
@@ -59,6 +61,9 @@ class Narrow(Unit):
 
     def __init__(self, depth: int, wide_form: FloatFormat, narrow_form: FloatFormat) -> None:
         self.depth = check_depth("conversion", depth)
+        lowest = narrow_form.bias + narrow_form.fraction_bits + 1
+        if wide_form.fraction_bits < narrow_form.fraction_bits + 2 or wide_form.bias < lowest:
+            raise ValueError(f"{wide_form.name} is too near to {narrow_form.name}")
         self.wide_form, self.narrow_form = wide_form, narrow_form
         self.module_name = f"nofm_narrow_{wide_form.name}_{narrow_form.name}_{depth}"
         super().__init__(

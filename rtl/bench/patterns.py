@@ -63,8 +63,8 @@ class Bursts(Pattern):
 
 PATTERNS: dict[str, Callable[[list[str], int], Pattern]] = {
     "steady": lambda values, seed: Steady(*values),
-    "random": lambda values, seed: Random(*map(float, values), seed=seed),
-    "bursts": lambda values, seed: Bursts(*map(int, values), seed=seed),
+    "random": lambda values, seed: Random(float(*values), seed),
+    "bursts": lambda values, seed: Bursts(int(values[0]), int(*values[1:]), seed),
 }
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from importlib.metadata import version
 
-from nofm import __version__
 from nofm.rtl.emit.design import Design
 from nofm.rtl.emit.vivado import PART
 from nofm.rtl.engines import ENGINES
@@ -19,7 +19,7 @@ def core_name(design: Design) -> str:
     hyphen.
     """
     name = re.sub(r"[^a-z0-9_]+", "-", design.accelerator.name.lower()).strip("-")
-    return f"nofm:rtl:{name or 'accelerator'}:{__version__}"
+    return f"nofm:rtl:{name or 'accelerator'}:{version('nofm')}"
 
 
 def core(design: Design, paths: Sequence[str], bench: Sequence[str]) -> str:

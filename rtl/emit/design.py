@@ -6,8 +6,8 @@ import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 
-from nofm import __version__
 from nofm.dataflow.accelerator import Accelerator
 from nofm.rtl.engines import Built, build, build_all
 from nofm.rtl.hierarchy import Emitted, Unit, emitted
@@ -74,7 +74,7 @@ class Design:
         """The text of a module's file: what it is, where it comes from, and the module."""
         each = self.modules[module]
         # As JSON, a name that holds a line break does not end the comment.
-        source = f"hardware {json.dumps(self.accelerator.name)}, NofM {__version__}"
+        source = f"hardware {json.dumps(self.accelerator.name)}, NofM {version('nofm')}"
         lines = [f"{module}, {source}", "", *documentation(each.unit).splitlines()]
         header = "".join(f"// {line}".rstrip() + "\n" for line in lines)
         return f"{header}\n{each.verilog.strip()}\n"

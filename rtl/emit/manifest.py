@@ -6,12 +6,12 @@ import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
+from importlib.metadata import version
 from typing import Any
 
 from amaranth.hdl import Shape
 from amaranth.lib.wiring import In
 
-from nofm import __version__
 from nofm.rtl.emit.design import Design, documentation, summary
 from nofm.rtl.engines import ENGINES
 from nofm.rtl.hierarchy import Unit
@@ -29,7 +29,7 @@ def manifest(design: Design, paths: dict[str, str]) -> dict[str, Any]:
     """
     return {
         "schema": SCHEMA,
-        "version": __version__,
+        "version": version("nofm"),
         "hardware": design.accelerator.to_document(),
         "engines": [_engine(design, name, paths) for name in design.engines],
         "left_out": [

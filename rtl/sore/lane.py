@@ -26,7 +26,7 @@ class Lane(Unit):
 
     | port | width | direction | |
     |---|---|---|---|
-    | advance | 1 | in | nothing changes while low |
+    | advance | 1 | in | take an element; nothing changes while low |
     | chained | 1 | in | go on from `state_left` instead of from the lane's own state |
     | state_left | state bits | in | the state of another lane |
     | element | 16 | in | FP16 |
@@ -121,7 +121,5 @@ class Lane(Unit):
             )
             new = Mux(shift[i], ~beats[min(i + 1, g.entries - 1)], ~beats[i])
             parts.append(Mux(load[k], new, Mux(shift[k], moves, stays)))
-        state = Signal.like(self.state, reset_less=True)
-        m.d.sync += state.eq(Cat(parts))
-        m.d.comb += self.state.eq(state)
+        m.d.sync += self.state.eq(Cat(parts))
         return EnableInserter(self.advance)(m)

@@ -71,13 +71,17 @@ class Lanes(Unit):
         lanes = [Lane(g) for _ in range(g.lanes)]
         for i, lane in enumerate(lanes):
             place(m, platform, f"lane_{i}", lane)
-            m.d.comb += [lane.advance.eq(self.advance), lane.last_entry.eq(job["last_entry"])]
-        rows = [beat["valid"] & beat["row_end"] & (i < beat["columns"]) for i in range(g.lanes)]
+            m.d.comb += lane.last_entry.eq(job["last_entry"])
+        used = [beat["valid"] & (i < beat["columns"]) for i in range(g.lanes)]
 
         chained = range(g.half, 2 * g.half)
         for i in (i for i in range(g.lanes) if i not in chained):
-            m.d.comb += [lanes[i].element.eq(items[i]), lanes[i].index.eq(beat["row"])]
-            m.d.sync += self.mask[i].eq(rows[i])
+            m.d.comb += [
+                lanes[i].advance.eq(self.advance & used[i]),
+                lanes[i].element.eq(items[i]),
+                lanes[i].index.eq(beat["row"]),
+            ]
+            m.d.sync += self.mask[i].eq(used[i] & beat["row_end"])
 
         # Along the chain go a row's place in its group, and the columns that are left of it.
         here = Signal()
@@ -93,15 +97,17 @@ class Lanes(Unit):
                 later = Signal(VALUE_BITS, name=f"skew_{e}_{age}", reset_less=True)
                 m.d.sync += later.eq(element)
                 element = later
-            end = Signal(name=f"end_{e}")
+            end, works = Signal(name=f"end_{e}"), Signal(name=f"works_{e}")
             m.d.comb += [
+                works.eq(Mux(job["both"], left != 0, used[i])),
+                lane.advance.eq(self.advance & works),
                 lane.chained.eq(job["both"]),
                 lane.state_left.eq(state),
                 lane.element.eq(Mux(job["both"], element, items[i])),
                 lane.index.eq(Mux(job["both"], place_in_group, beat["row"])),
                 end.eq((place_in_group == job["last_index"]) | (last_slot & (left == 1))),
             ]
-            m.d.sync += self.mask[i].eq(Mux(job["both"], (left != 0) & end, rows[i]))
+            m.d.sync += self.mask[i].eq(works & Mux(job["both"], end, beat["row_end"]))
             next_place = Signal(g.index_bits, name=f"place_{e}", reset_less=True)
             next_left = Signal(range(g.half + 1), name=f"left_{e}")
             next_slot = Signal(name=f"last_slot_{e}", reset_less=True)

@@ -31,7 +31,7 @@ class ColumnEdge(Unit):
     | advance | 1 | in | nothing changes while low |
     | number | used bits | in | of the column |
     | output_stationary, dense | 1 | in | of the job |
-    | top_next, top | `top_control` | in, out | OS: control of weights, next cycle's and this one's |
+    | top_next, top | `top_control` | in, out | OS: weights that are due, next cycle and now |
     | needs_weight, needs_weight_next | 1 | out | a weight is taken; in the next cycle |
     | kept, weight | `weight` | in, out | OS: the weight at the port, and for the top USPE |
     | read, read_right | `read_control` | in, out | WS: the sum that enters in the next cycle |

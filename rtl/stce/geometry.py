@@ -1,4 +1,4 @@
-"""What of an `Accelerator` decides the hardware of the array, and the widths that follow from it."""
+"""What of an `Accelerator` decides the array's hardware, and the widths that follow from it."""
 
 from __future__ import annotations
 

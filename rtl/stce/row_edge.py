@@ -20,7 +20,7 @@ class RowEdge(Unit):
 
     The control word is registered here, and handed to the next row `row_delay` cycles later: every
     row is a delayed copy of the first. The replay buffer holds two blocks of `sums` groups: the
-    port fills one while the other is sent, as often as the control says (OS uses one group of each).
+    port fills one while the other is sent, as often as the control says; OS uses one group of each.
 
     | port | width | direction | |
     |---|---|---|---|

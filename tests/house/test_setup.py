@@ -33,8 +33,15 @@ esac
 """
 APT_GET = """#!/bin/sh
 echo "apt-get $*" >>"{log}"
-case "$*" in *install*) test ! -e "{no_network}" && : >"{venv_module}" ;; esac
+test ! -e "{no_network}" || exit 1
+for word in "$@"; do
+    case $word in
+    python*) : >"{venv_module}" ;;
+    iverilog | g++ | make | perl) cp "$0" "{bin}/$word" ;;
+    esac
+done
 """
+TOOLS = ["iverilog", "g++", "make", "perl"]
 
 
 @dataclass
@@ -58,6 +65,7 @@ class Machine:
     def add(self, name: str, text: str, **values: object) -> None:
         """Put the command `name` on the PATH."""
         paths = {"log": self.log, "venv_module": self.venv_module, "no_network": self.no_network}
+        paths["bin"] = self.bin
         (self.bin / name).write_text(text.format(**paths, **values), encoding="utf-8")
         (self.bin / name).chmod(0o755)
 
@@ -107,6 +115,8 @@ def machine(tmp_path: Path) -> Machine:
         assert found is not None
         (made.bin / name).symlink_to(found)
     made.venv_module.touch()
+    for name in TOOLS:
+        made.add(name, "#!/bin/sh\n")
     made.add_user(0)
 
     (made.tree / "src/nofm").mkdir(parents=True)
@@ -126,7 +136,10 @@ RUN = [
     "-c constraints.txt pip hatchling",
     "-c constraints.txt --no-build-isolation -e .[torch,onnx]",
 ]
-TEST = [RUN[0], "-c constraints.txt --no-build-isolation -e .[torch,onnx,test,dev,notebooks]"]
+TEST = [
+    RUN[0],
+    "-c constraints.txt --no-build-isolation -e .[torch,onnx,rtl,synthesis,test,dev,notebooks]",
+]
 QUIET = "--quiet "
 
 
@@ -282,6 +295,36 @@ def test_missing_venv_module_is_installed(machine: Machine, as_root: bool) -> No
             "sudo apt-get update -qq",
             "sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3.11-venv",
         ]
+    )
+
+
+def test_missing_tools_are_installed_for_the_tests_alone(machine: Machine) -> None:
+    machine.add_python()
+    machine.add("apt-get", APT_GET)
+    for name in ("iverilog", "perl"):
+        (machine.bin / name).unlink()
+    assert machine.set_up("run").returncode == 0
+    machine.calls()
+    done = machine.set_up("test")
+    assert done.returncode == 0, done.stderr
+    said = "what simulates Verilog is missing: installing iverilog perl with apt-get"
+    assert done.stdout.splitlines()[0] == f"setup: {said}"
+    assert machine.calls()[:2] == [
+        "apt-get update -qq",
+        "apt-get install -y -qq iverilog perl",
+    ]
+
+
+def test_tools_cannot_be_installed(machine: Machine) -> None:
+    machine.add_python()
+    machine.no_network.touch()
+    machine.add("apt-get", APT_GET)
+    for name in TOOLS:
+        (machine.bin / name).unlink()
+    done = machine.set_up("test")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "setup: apt-get could not install iverilog g++ make perl: install it, then try again"
     )
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 
 from nofm.dataflow.accelerator import load
 from nofm.kernels.errors import InputError
-from nofm.kernels.folder import write_folder
 from nofm.simulator.report import export, figures
 from nofm.simulator.result import ENERGIES, STALLS, TENSORS, StepResult
 
@@ -150,42 +148,6 @@ def test_a_figure_that_fails_leaves_nothing_behind(
     with pytest.raises(RuntimeError, match="no ink"):
         export.write(step, tmp_path / "a" / "out")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_write_that_fails_halfway_leaves_what_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_folder(tmp_path / "out", {"a": b"old", "mine": b"stays"})
-    written: list[str] = []
-    real: Callable[..., int] = Path.write_bytes
-
-    def full(path: Path, data: bytes) -> int:
-        written.append(path.name)
-        if len(written) > 1:
-            raise OSError(28, "No space left on device")
-        return real(path, data)
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    for folder in ("out", "x/y/out"):
-        written.clear()
-        with pytest.raises(InputError) as caught:
-            write_folder(tmp_path / folder, {"a": b"new", "b": b"new"})
-        assert str(caught.value) == f"cannot write to {tmp_path / folder}: No space left on device"
-    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == {
-        "a": b"old",
-        "mine": b"stays",
-    }
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
-def test_files_of_the_same_name_are_replaced_and_others_stay(tmp_path: Path) -> None:
-    write_folder(tmp_path / "out", {"a": b"old", "mine": b"stays"})
-    write_folder(tmp_path / "out", {"a": b"new", "b": b"new"})
-    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == {
-        "a": b"new",
-        "b": b"new",
-        "mine": b"stays",
-    }
 
 
 def test_a_file_in_the_folders_place_is_refused(step: StepResult, tmp_path: Path) -> None:
