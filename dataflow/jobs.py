@@ -252,13 +252,9 @@ def _matrix(elements: int, product: Product, tensor: str) -> Matrix:
     """A sparse tensor as its product reads it."""
     length = product.length
     if tensor == "weight":
-        return Matrix(
-            taps=elements // (length * product.n), length=length, columns=product.n
-        )
+        return Matrix(taps=elements // (length * product.n), length=length, columns=product.n)
     # A gradient's positions may be read under several taps, but each passes once.
-    return Matrix(
-        taps=product.count, length=length, columns=elements // (length * product.count)
-    )
+    return Matrix(taps=product.count, length=length, columns=elements // (length * product.count))
 
 
 def _passed(elements: int, forms: list[Product]) -> Matrix:

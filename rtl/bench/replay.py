@@ -94,6 +94,7 @@ async def _run(engine: Engine, case: Case) -> dict[str, Any]:
         "counters_equal": error is None and not counts,
         "words": sum(monitor.count for monitor in engine.monitors),
         "jobs": engine.finished,
+        "last_words": {monitor.name: monitor.last_cycle for monitor in engine.monitors},
         "cycles": cycles,
         "differences": [*words[:SHOWN], *counts[:SHOWN]],
         "error": error,

@@ -12,6 +12,10 @@ from nofm.rtl.emit.vivado import PART
 from nofm.rtl.engines import ENGINES
 
 
+NO_STOP = "-Wno-fatal"
+"""Verilator stops at every warning of style, if it is not told otherwise."""
+
+
 def core_name(design: Design) -> str:
     """Vendor, library, name and version of the core.
 
@@ -62,6 +66,7 @@ def core(design: Design, paths: Sequence[str], bench: Sequence[str]) -> str:
             "    flow: lint",
             "    flow_options:",
             "      tool: verilator",
+            f"      verilator_options: [{NO_STOP}]",
             "    filesets: [rtl]",
             top,
             "",
@@ -70,7 +75,7 @@ def core(design: Design, paths: Sequence[str], bench: Sequence[str]) -> str:
             "    flow: sim",
             "    flow_options:",
             "      tool: icarus",
-            "      verilator_options: [-Wno-fatal]",
+            f"      verilator_options: [{NO_STOP}]",
             "      cocotb_module: bench.replay",
             "    filesets: [rtl, bench]",
             top,

@@ -18,6 +18,7 @@ from nofm.rtl.hierarchy import Unit
 
 SCHEMA = "nofm.rtl/1"
 COUNTER = "count_"
+FIELDS = re.compile(r"(\w+(?:, \w+)*): (.+)")
 
 
 def manifest(design: Design, paths: dict[str, str]) -> dict[str, Any]:
@@ -139,18 +140,25 @@ def port_meanings(text: str, ports: Sequence[str]) -> dict[str, str]:
 
 
 def field_meanings(text: str) -> dict[str, str]:
-    """What a docstring says of fields, in lines `name, name: meaning`, which may be continued."""
-    meanings: dict[str, str] = {}
-    names: list[str] = []
-    for line in inspect.cleandoc(text).splitlines():
-        if found := re.fullmatch(r"(\w+(?:, \w+)*): (.+)", line):
-            names = found[1].split(", ")
-            meanings |= dict.fromkeys(names, found[2])
-        elif line and names:
-            meanings |= {name: f"{meanings[name]} {line.strip()}" for name in names}
+    """What a docstring says of fields, in lines `name, name: meaning; meaning`.
+
+    A line may be continued. As many meanings as names are given out one by one; else the whole text
+    goes to each name.
+    """
+    joined: list[str] = []
+    for line in inspect.cleandoc(text).replace("`", "").splitlines():
+        if FIELDS.match(line) or not (line and joined):
+            joined.append(line)
         else:
-            names = []
-    return {name: meaning.replace("`", "").rstrip(".") for name, meaning in meanings.items()}
+            joined[-1] += f" {line.strip()}"
+    meanings: dict[str, str] = {}
+    for found in filter(None, map(FIELDS.match, joined)):
+        names, meaning = found[1].split(", "), found[2].rstrip(".")
+        each = meaning.split("; ")
+        meanings |= zip(
+            names, each if len(each) == len(names) else [meaning] * len(names), strict=True
+        )
+    return meanings
 
 
 def parameters(unit: Unit) -> dict[str, int | str]:

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-# Verilator must neither stop at warnings about style, nor look for signals below the top.
-OPTIONS = {"icarus": ["-g2005"], "verilator": ["-O3", "-Wno-fatal", "-Wno-lint", "--noassert"]}
+# What cocotb adds for waveforms in Icarus is SystemVerilog. Verilator must not stop at warnings.
+OPTIONS = {"icarus": ["-g2005-sv"], "verilator": ["-O3", "-Wno-fatal", "-Wno-lint", "--noassert"]}
 
 
 def main() -> int:
@@ -74,7 +74,6 @@ def run(engine: dict[str, Any], cases: Path, tool: str, folder: Path, waveform: 
             extra_env={
                 "NOFM_ARGUMENTS": str(arguments),
                 "NOFM_RESULTS": str(results),
-                "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]),
             },
             log_file=folder / "simulator.log",
         )

@@ -128,10 +128,11 @@ def _order(
 
 
 def _weight_words(weights: Compressed) -> Any:
-    """Object array [count, groups, N, n] of packed weights."""
-    return weights.values.view(np.uint16).astype(np.uint32) | (
-        weights.index.astype(np.uint32) << 16
-    )
+    """uint32 [count, groups, N, n]: FP16 numbers with their indices; dense ones come without."""
+    index = weights.index.astype(np.uint32)
+    if weights.pattern.dense:
+        index[:] = 0
+    return weights.values.view(np.uint16).astype(np.uint32) | (index << 16)
 
 
 def _join(words: Any, width: int) -> Any:

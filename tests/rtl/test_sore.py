@@ -77,9 +77,7 @@ def simulated(accelerator: Accelerator, prunings: list[Pruning]) -> list[int]:
     return [int(work + fill) for _, work, fill, *_ in timed]
 
 
-def sore_case(
-    accelerator: Accelerator, name: str, prunings: list[Pruning], **options: Any
-) -> Case:
+def sore_case(accelerator: Accelerator, name: str, prunings: list[Pruning], **options: Any) -> Case:
     cycles = simulated(accelerator, prunings)
     return case(
         name,
@@ -276,9 +274,7 @@ def test_what_cannot_be_built_is_refused(values: dict[str, Any], text: str) -> N
         ),
     ],
 )
-def test_jobs_that_cannot_be_done(
-    pattern: Pattern, sizes: tuple[int, int, int], text: str
-) -> None:
+def test_jobs_that_cannot_be_done(pattern: Pattern, sizes: tuple[int, int, int], text: str) -> None:
     taps, length, columns = sizes
     job = SoreJob(pattern=pattern, taps=taps, length=length, columns=columns)
     assert refusal(job.encode, Geometry.of(hardware())) == text

@@ -163,9 +163,7 @@ def test_cells_are_counted_by_type() -> None:
         lut=5 + 1 + 16 + 1, lut_ram=17, ff=8, dsp=2, bram=2.5, carry=4
     )
     cells = {"LUT4": 3, "CCU2C": 2, "TRELLIS_DPR16X4": 1, "PFUMX": 1, "TRELLIS_FF": 4, "DP16KD": 1}
-    assert family("ecp5").count(cells) == Resources(
-        lut=3 + 4 + 6, lut_ram=6, ff=4, bram=1, carry=2
-    )
+    assert family("ecp5").count(cells) == Resources(lut=3 + 4 + 6, lut_ram=6, ff=4, bram=1, carry=2)
     assert family("ice40").count({"SB_DFFESR": 2, "SB_RAM40_4KNR": 1}) == Resources(ff=2, bram=1)
 
 
@@ -262,7 +260,10 @@ def test_a_missing_yosys_is_named_with_its_install(
 @pytest.mark.parametrize(
     ("lines", "told"),
     [
-        (["all well", "x.v:3: ERROR: no such thing", "ERROR: later"], "x.v:3: ERROR: no such thing"),
+        (
+            ["all well", "x.v:3: ERROR: no such thing", "ERROR: later"],
+            "x.v:3: ERROR: no such thing",
+        ),
         (["all well"], "it ended with code 7"),
     ],
 )

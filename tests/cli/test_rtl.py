@@ -1,0 +1,80 @@
+"""`nofm rtl`: what it prints, what it writes, what it refuses."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nofm.dataflow.accelerator import load
+
+Run = Callable[..., Any]
+ONE = ("rtl", "--engine", "wuve", "--set", "wuve.lanes=2")
+
+
+def test_a_table_and_a_folder(nofm: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "build"
+    ran = nofm(*ONE, "-o", folder)
+    assert (ran.code, ran.err) == (0, "")
+    document = json.loads((folder / "manifest.json").read_text("utf-8"))
+    (engine,) = document["engines"]
+    assert ran.out.startswith("RTL of sat-4x4")
+    (row,) = [line for line in ran.out.splitlines() if line.startswith("wuve")]
+    lines = sum(module["lines"] for module in document["modules"])
+    bits = sum(field["width"] for field in engine["job"])
+    modules, ports = len(document["modules"]), len(engine["ports"])
+    assert row.split()[-5:] == [engine["top"], str(modules), f"{lines:,}", str(ports), str(bits)]
+    assert f"Wrote {folder}: {len(document['files'])} files; README.md says what they are.\n" in (
+        ran.out
+    )
+    assert {"cases/wuve.npz", "run.py", "wuve.f"} <= set(document["files"])
+    assert load(folder / "hardware.toml").wuve.lanes == 2
+
+
+def test_the_document_is_the_manifest(nofm: Run, tmp_path: Path) -> None:
+    document = nofm(*ONE, "-o", tmp_path / "build", "--json").document()
+    assert document == json.loads((tmp_path / "build" / "manifest.json").read_text("utf-8"))
+    assert document["schema"] == "nofm.rtl/1"
+
+
+def test_it_says_what_is_left_out(nofm: Run, tmp_path: Path) -> None:
+    ran = nofm("rtl", "-o", tmp_path / "build", "--set", "array.patterns=[]")
+    assert "- sore is left out: " in ran.out
+    assert not (tmp_path / "build" / "sore.f").exists()
+    assert (tmp_path / "build" / "stce.f").exists()
+
+
+def test_bad_input(nofm: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "build"
+    assert nofm("rtl").refusal() == "nofm rtl needs a folder to write to, as -o build/"
+    assert nofm("rtl", "-o", ".").refusal() == "-o needs a folder of its own, not the current one"
+    assert (
+        nofm("rtl", "-o", folder, "--engine", "sorr")
+        .refusal()
+        .startswith("unknown engine 'sorr': did you mean sore? (known: stce, sore, wuve")
+    )
+    assert nofm("rtl", "-o", folder, "--set", "formats.operand=int8").refusal() == (
+        "accelerator 'sat-4x4': RTL exists for formats.operand = fp16 only, not int8"
+    )
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / "mine.v").write_text("mine")
+    assert nofm("rtl", "-o", folder).refusal() == (
+        f"cannot write to {folder}: it must be new, empty or of an earlier run, and holds mine.v"
+    )
+    assert [path.name for path in folder.iterdir()] == ["mine.v"]
+
+
+def test_without_amaranth(nofm: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "amaranth" else real(name)
+    )
+    assert nofm("rtl", "-o", tmp_path / "build").refusal() == (
+        "the Python package amaranth is not installed: pip install 'nofm[rtl]'"
+    )
+    assert list(tmp_path.iterdir()) == []
