@@ -22,7 +22,7 @@ class Elastic(Unit):
     | port | width | direction | |
     |---|---|---|---|
     | in_valid, in_ready, in_data | 1, 1, width | in, out, in | a word is taken when both are high |
-    | out_valid, out_ready, out_data | 1, 1, width | out, in, out | a word leaves when both are high |
+    | out_valid, out_ready, out_data | 1, 1, width | out, in, out | it leaves when both are high |
     | level | 3 | out | words held, 0 to 4 |
     """
 

@@ -173,7 +173,7 @@ class Watched(Held):
                 m.d.comb += Assert(~watching | (self.index[e] != at) | here[e])
             with m.Else():
                 m.d.comb += [Assert(self.values[e] == 0), Assert(self.index[e] == e)]
-        for place, (k, i) in enumerate((k, i) for k in entries for i in range(k)):
+        for place, (k, i) in enumerate((b, a) for b in entries for a in range(b)):
             with m.If(filled[k]):
                 m.d.comb += Assert(pairs[place] == (sizes[i] >= sizes[k]))
 
