@@ -3,7 +3,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile
 
 .NOTPARALLEL:
-.PHONY: help setup setup-test demo test test-slow unit lint format wheel-test bench clean
+.PHONY: help setup setup-test demo test test-slow verify-long unit lint format wheel-test bench clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 12
@@ -27,6 +27,10 @@ unit: setup-test ## run the quick tests alone
 
 test-slow: setup-test ## run the slow tests
 	$(PYTEST) -m "slow and not device"
+
+verify-long: setup-test ## run 1,000 random products and the slow tests of the RTL
+	$(BIN)/nofm verify --hardware sat-4x4 --random 1000 --seed 1 --tool verilator
+	$(PYTEST) -m "slow and not device" tests/rtl
 
 lint: setup-test ## run ruff, mypy and the import contracts
 	$(BIN)/ruff check .
