@@ -10,6 +10,7 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -37,7 +38,10 @@ write_smt2 -wires {name}.smt2
 
 
 class Refuted(AssertionError):
-    """A property does not hold, or was not shown in time; the text names log and waveform."""
+    """A property does not hold, or was not shown in time; the text names the solver's log.
+
+    A waveform that refutes it is beside the log.
+    """
 
 
 def prove(
@@ -59,7 +63,7 @@ def prove(
         induction: whether to show them for all later cycles too: that they hold in a cycle if they
             held in the `cycles` before it.
         folder: where everything is kept; made if it is missing.
-        name: of the files in it.
+        name: of the files in it, and of the property's module.
         time_out_seconds: for each run of the solver.
 
     Returns:
@@ -69,38 +73,37 @@ def prove(
         Refuted: an assertion fails, or the solver takes too long.
         InputError: a tool is missing or breaks down.
     """
+    text = rtlil.convert(property_, name=name, ports=list(ports), emit_src=False)
     environment = _environment()
     folder.mkdir(parents=True, exist_ok=True)
-    text = rtlil.convert(property_, name=name, ports=list(ports), emit_src=False)
     (folder / f"{name}.il").write_text(text, "utf-8")
     yosys.run(_SCRIPT.format(name=name), folder, name)
-    if "assert" not in (folder / f"{name}.smt2").read_text("utf-8"):
+    if "yosys-smt2-assert" not in (folder / f"{name}.smt2").read_text("utf-8"):
         raise InputError(f"{name} must assert something")
-    for step in ("base", "step") if induction else ("base",):
+    for step, options in (("base", []), ("step", ["-i"]))[: 1 + induction]:
         log = folder / f"{name}.{step}.log"
-        command = [sys.executable, "-c", _RUN, "-s", "z3", "--noprogress"]
-        command += [
-            "-t",
-            str(cycles),
-            "--dump-vcd",
-            f"{name}.{step}.vcd",
-            *(["-i"] if step == "step" else []),
-        ]
+        command = [sys.executable, "-u", "-c", _RUN, "-s", "z3", "--noprogress", *options]
+        command += ["-t", str(cycles), "--dump-vcd", f"{name}.{step}.vcd", f"{name}.smt2"]
         with log.open("w", encoding="utf-8") as file:
+            # At its end it ends its process group too, which must not be ours.
+            solver = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
             try:
-                done = subprocess.run(
-                    [*command, f"{name}.smt2"],
-                    cwd=folder,
-                    env=environment,
-                    stdout=file,
-                    stderr=subprocess.STDOUT,
-                    timeout=time_out_seconds,
-                    check=False,
-                )
+                solver.wait(time_out_seconds)
             except subprocess.TimeoutExpired:
                 raise Refuted(f"{name}: not shown in {time_out_seconds:g} s (see {log})") from None
+            finally:
+                if solver.poll() is None:
+                    os.killpg(solver.pid, signal.SIGKILL)
+                    solver.wait()
         said = log.read_text("utf-8", "replace")
-        if done.returncode or "Status: PASSED" not in said:
+        if "Status: PASSED" not in said:
             failed = re.search(r"Assert failed.*", said)
             raise Refuted(f"{name}: {failed[0] if failed else 'not shown'} (see {log})")
     return log
