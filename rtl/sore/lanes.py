@@ -15,6 +15,8 @@ from nofm.rtl.sore.job import job_fields
 from nofm.rtl.sore.lane import Lane
 from nofm.rtl.sore.sequencer import beat_fields
 
+Fields = dict[str, Value]
+
 
 class Lanes(Unit):
     """All lanes, with the registers between them.
@@ -66,61 +68,68 @@ class Lanes(Unit):
             m.d.sync += [later_word.eq(word), later.eq(elements)]
             word, elements = later_word, later
         beat = split(beat_fields(g), word)
-        items = [elements[VALUE_BITS * i : VALUE_BITS * (i + 1)] for i in range(g.lanes)]
 
         lanes = [Lane(g) for _ in range(g.lanes)]
         for i, lane in enumerate(lanes):
             place(m, platform, f"lane_{i}", lane)
-            m.d.comb += lane.last_entry.eq(job["last_entry"])
-        used = [beat["valid"] & (i < beat["columns"]) for i in range(g.lanes)]
-
-        chained = range(g.half, 2 * g.half)
-        for i in (i for i in range(g.lanes) if i not in chained):
+        self._chain(m, lanes, job, beat, elements)
+        for i in (*range(g.half), *range(2 * g.half, g.lanes)):
+            works = beat["valid"] & (i < beat["columns"])
             m.d.comb += [
-                lanes[i].advance.eq(self.advance & used[i]),
-                lanes[i].element.eq(items[i]),
+                lanes[i].advance.eq(self.advance & works),
+                lanes[i].last_entry.eq(job["last_entry"]),
+                lanes[i].element.eq(elements.word_select(i, VALUE_BITS)),
                 lanes[i].index.eq(beat["row"]),
             ]
-            m.d.sync += self.mask[i].eq(used[i] & beat["row_end"])
+            m.d.sync += self.mask[i].eq(works & beat["row_end"])
+        m.d.comb += self.results.eq(Cat(lane.state[: g.result_bits] for lane in lanes))
+        return EnableInserter(self.advance)(m)
 
-        # Along the chain go a row's place in its group, and the columns that are left of it.
-        here = Signal()
-        m.d.comb += here.eq(beat["valid"] & job["both"])
-        place_in_group, left = beat["position"], Mux(here, beat["columns"], 0)
+    def _chain(
+        self, m: Module, lanes: list[Lane], job: Fields, beat: Fields, elements: Signal
+    ) -> None:
+        """The lanes that make groups along the columns, where both forms are made.
+
+        Along it go a row's state, its place in its group, and the columns that are left of it.
+        """
+        g, both = self.geometry, job["both"]
+        enters, again, goes_on = Signal(), Signal(), Signal()
+        m.d.comb += [
+            enters.eq(beat["valid"] & both),
+            again.eq(enters & (beat["position"] != 0)),
+        ]
+        state = self._waiting(m, lanes[2 * g.half - 1].state, goes_on, again)
+        index, left = beat["position"], Mux(enters, beat["columns"], 0)
         last_slot: Value = beat["slot_end"]
-        goes_on, again = Signal(), Signal()
-        m.d.comb += again.eq(here & (place_in_group != 0))
-        state = self._waiting(m, lanes[chained[-1]].state, goes_on, again)
-        for e, i in enumerate(chained):
-            lane, element = lanes[i], items[e]
+        for e, i in enumerate(range(g.half, 2 * g.half)):
+            lane = lanes[i]
+            skewed: Value = elements.word_select(e, VALUE_BITS)
             for age in range(e):
                 later = Signal(VALUE_BITS, name=f"skew_{e}_{age}", reset_less=True)
-                m.d.sync += later.eq(element)
-                element = later
-            end, works = Signal(name=f"end_{e}"), Signal(name=f"works_{e}")
+                m.d.sync += later.eq(skewed)
+                skewed = later
+            works, end = Signal(name=f"works_{e}"), Signal(name=f"end_{e}")
             m.d.comb += [
-                works.eq(Mux(job["both"], left != 0, used[i])),
+                works.eq(Mux(both, left != 0, beat["valid"] & (i < beat["columns"]))),
+                end.eq((index == job["last_index"]) | (last_slot & (left == 1))),
                 lane.advance.eq(self.advance & works),
-                lane.chained.eq(job["both"]),
+                lane.chained.eq(both),
                 lane.state_left.eq(state),
-                lane.element.eq(Mux(job["both"], element, items[i])),
-                lane.index.eq(Mux(job["both"], place_in_group, beat["row"])),
-                end.eq((place_in_group == job["last_index"]) | (last_slot & (left == 1))),
+                lane.element.eq(Mux(both, skewed, elements.word_select(i, VALUE_BITS))),
+                lane.index.eq(Mux(both, index, beat["row"])),
+                lane.last_entry.eq(job["last_entry"]),
             ]
-            m.d.sync += self.mask[i].eq(works & Mux(job["both"], end, beat["row_end"]))
-            next_place = Signal(g.index_bits, name=f"place_{e}", reset_less=True)
+            m.d.sync += self.mask[i].eq(works & Mux(both, end, beat["row_end"]))
+            next_index = Signal(g.index_bits, name=f"index_{e}", reset_less=True)
             next_left = Signal(range(g.half + 1), name=f"left_{e}")
             next_slot = Signal(name=f"last_slot_{e}", reset_less=True)
             m.d.sync += [
-                next_place.eq(Mux(end, 0, place_in_group + 1)),
+                next_index.eq(Mux(end, 0, index + 1)),
                 next_left.eq(Mux(left == 0, 0, left - 1)),
                 next_slot.eq(last_slot),
             ]
-            if i == chained[-1]:
-                m.d.sync += goes_on.eq((left != 0) & ~end)
-            place_in_group, left, last_slot, state = next_place, next_left, next_slot, lane.state
-        m.d.comb += self.results.eq(Cat(lane.state[: g.result_bits] for lane in lanes))
-        return EnableInserter(self.advance)(m)
+            index, left, last_slot, state = next_index, next_left, next_slot, lane.state
+        m.d.sync += goes_on.eq(both & works & ~end)
 
     def _waiting(self, m: Module, state: Value, goes_on: Value, again: Value) -> Value:
         """The state that enters the chain `again`, of those that have left it and go on.

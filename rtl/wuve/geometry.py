@@ -9,7 +9,11 @@ from nofm.kernels.errors import InputError
 from nofm.rtl.arithmetic.pipeline import MAX_DEPTH
 
 _MULTIPLY, _ADD, _CONVERT = 5, 6, 2
-"""How long the logic of a unit is, in parts that a register can stand between."""
+
+LOGIC = dict(
+    decay=_MULTIPLY, decayed=_ADD, momentum=_ADD, step=_MULTIPLY, weight=_ADD, half=_CONVERT
+)
+"""How long the logic of each unit is, in parts that a register can stand between."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,10 @@ class Depths:
 
         `cycles` is from the number of units to `MAX_DEPTH` times that.
         """
-        lengths = dict(
-            decay=_MULTIPLY, decayed=_ADD, momentum=_ADD, step=_MULTIPLY, weight=_ADD, half=_CONVERT
-        )
-        depths = dict.fromkeys(lengths, 1)
+        depths = dict.fromkeys(LOGIC, 1)
         for _ in range(cycles - len(depths)):
             open_units = [name for name, depth in depths.items() if depth < MAX_DEPTH]
-            depths[max(open_units, key=lambda name: lengths[name] / depths[name])] += 1
+            depths[max(open_units, key=lambda name: LOGIC[name] / depths[name])] += 1
         return cls(**depths)
 
 
