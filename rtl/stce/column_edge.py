@@ -34,7 +34,7 @@ class ColumnEdge(Unit):
     | top_next, top | `top_control` | in, out | OS: weights that are due, next cycle and now |
     | needs_weight, needs_weight_next | 1 | out | a weight is taken; in the next cycle |
     | kept, weight | `weight` | in, out | OS: the weight at the port, and for the top USPE |
-    | read, read_right | `read_control` | in, out | WS: the sum that enters in the next cycle |
+    | read, read_right | `read_control` | in, out | WS: the sum that enters `read_cycles` later |
     | sum_top, sum_bottom | 32 | out, in | WS: sums that enter and leave |
     | write, write_right | `write_control` | in, out | WS: the sum that leaves |
     | drain, drain_right | `drain_control` | in, out | OS: the sums that leave |
@@ -123,10 +123,11 @@ class ColumnEdge(Unit):
         read, write = data.View(read_control(g), self.read), data.View(write_control(g), self.write)
         m.submodules.accumulated = memory = Memory(shape=32, depth=g.accumulator_words, init=[])
         writes = memory.write_port()
-        # Readable in the cycle after it leaves: the buffer must give what is just written.
-        reads = memory.read_port(transparent_for=[writes] if g.accumulator_cycles == 1 else [])
+        # A sum may have to be read in the cycle in which it is written.
+        at_once = g.accumulator_cycles == g.read_cycles
+        reads = memory.read_port(transparent_for=[writes] if at_once else [])
         enable, address, value = write.write & ~write.final, write.address, self.sum_bottom
-        for k in range(g.accumulator_cycles - 2):
+        for k in range(g.accumulator_cycles - g.read_cycles - 1):
             delayed = (
                 Signal(name=f"enable{k}"),
                 Signal(g.word_bits, name=f"address{k}", reset_less=True),
@@ -137,13 +138,18 @@ class ColumnEdge(Unit):
                 for stage, before in zip(delayed, (enable, address, value), strict=True)
             ]
             enable, address, value = delayed
-        zero = Signal()
+        zero, sum_top = Signal(), Signal(32)
         m.d.sync += zero.eq(read.zero)
+        read_sum = Mux(zero, 0, reads.data)
+        if g.read_cycles == 1:
+            m.d.comb += sum_top.eq(read_sum)
+        else:
+            m.d.sync += sum_top.eq(read_sum)
         m.d.comb += [
             writes.en.eq(enable),
             writes.addr.eq(address),
             writes.data.eq(value),
             reads.en.eq(read.read),
             reads.addr.eq(read.address),
-            self.sum_top.eq(Mux(zero, 0, reads.data)),
+            self.sum_top.eq(sum_top),
         ]

@@ -11,7 +11,6 @@ from amaranth.lib.wiring import In, Out
 from nofm.rtl.hierarchy import Unit
 from nofm.rtl.stce.control import drain_control, job_layout
 from nofm.rtl.stce.geometry import Geometry, bits
-from nofm.rtl.stce.sequencer import used_of_turn
 
 
 class Drain(Unit):
@@ -71,7 +70,8 @@ class Drain(Unit):
             out.sum.eq(turn),
             out.sum[g.turn_bits].eq(bank),
             out.write.eq(busy & (~short | (row < job.rows_last))),
-            out.used.eq(Mux(last_columns, used_of_turn(m, g, job.columns_last, turn), g.columns)),
+            # Only the last of the interleaved sums leaves columns without work.
+            out.used.eq(Mux(last_columns & (turn == sums), job.columns_last, g.columns)),
         ]
         with m.If(busy):
             m.d.sync += row.eq(row - 1)

@@ -117,3 +117,32 @@ class Geometry:
     def longest_row_delay(self) -> int:
         """Most cycles between two rows, in WS with all registers in use."""
         return (self.registers - 1) * self.period + self.adder_cycles
+
+    @property
+    def read_cycles(self) -> int:
+        """Cycles in which a sum comes out of the accumulation buffer: the second one is a register
+        behind its memory, where the other depths leave the time for it."""
+        return 2 if min(self.multiplier_cycles, self.accumulator_cycles) > 1 else 1
+
+    @property
+    def fill(self) -> int:
+        """Cycles from a slot entering the first column to its sum being readable below the last
+        one, in the same row."""
+        across = self.columns - 1 + self.multiplier_cycles + self.adder_cycles
+        return across + self.accumulator_cycles
+
+    @property
+    def longest_unit(self) -> int:
+        """Most cycles of a block of vectors (WS) or a group (OS)."""
+        return max(self.registers * self.period, self.sums * self.beats)
+
+    @property
+    def longest_return(self) -> int:
+        """Most cycles from a fold's begin to its first sum being back at the top (WS)."""
+        return self.rows * self.longest_row_delay + self.accumulator_cycles
+
+    @property
+    def longest_finish(self) -> int:
+        """More cycles than any job takes from the begin of its last block or group."""
+        drain = self.rows * self.sums
+        return self.longest_unit + self.longest_return + drain + self.fill

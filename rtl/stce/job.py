@@ -20,7 +20,7 @@ def _ceil(a: int, b: int) -> int:
 class Folds:
     """How a job falls into folds: `outer` (groups in WS, rows in OS) times `columns`, for each
     product; V of every fold but the last of its columns, and of that one; what the last of the
-    outer folds uses of the rows, and the last column fold of the columns."""
+    outer folds uses of the rows, and the last sums of the last column fold of the columns."""
 
     outer: int
     columns: int
@@ -72,7 +72,7 @@ class StceJob:
             sums=v,
             sums_last=_ceil(left, columns),
             rows_last=self.m - (outer - 1) * rows,
-            columns_last=left,
+            columns_last=left - (_ceil(left, columns) - 1) * columns,
         )
 
     def fields(self, geometry: Geometry) -> dict[str, int]:
@@ -102,45 +102,71 @@ class StceJob:
                 f"a column of the accumulation buffer holds {geometry.accumulator_words} sums, "
                 f"and the job needs {alive}"
             )
-        adder = geometry.adder_cycles
-        beats = _ceil(m, geometry.port)
-        period = 1 if stationary and n == 1 else max(folds.sums, adder)
-        period_last = period if stationary else max(folds.sums_last, adder)
-        drain, drain_last = geometry.rows * folds.sums, geometry.rows * folds.sums_last
-        # A drain is compared with the cycles of a fold: longer ones are all the same.
-        longest = (1 << job_fields(geometry)["fold_cycles"]) - 1
-        fill = geometry.columns - 1 + geometry.multiplier_cycles + adder
-        fill += geometry.accumulator_cycles
-        if stationary:
-            row_delay = (n - 1) * period + adder
-            tail = (geometry.rows - 1) * row_delay + fill - 1
-        else:
-            row_delay = 1
-            tail = (geometry.rows - 1) + fill - 1 + drain_last - 2
-        if tail >= 1 << SIZE_BITS:
-            raise InputError(f"what follows a job's last slot must take below 2^{SIZE_BITS} cycles")
         return {
             "output_stationary": int(not stationary),
             "dense": int(self.pattern.dense),
             "passes": n - 1,
-            "beats": beats - 1,
+            "beats": _ceil(m, geometry.port) - 1,
             "sums": folds.sums - 1,
             "sums_last": folds.sums_last - 1,
-            "period": period - 1,
-            "period_last": period_last - 1,
             "products": self.count - 1,
             "outer_folds": folds.outer - 1,
             "column_folds": folds.columns - 1,
-            "vectors": self.m,
-            "groups": self.groups - 1,
+            "vectors": self.m - 1,
             "rows_last": folds.rows_last,
             "columns_last": folds.columns_last,
-            "row_delay": row_delay,
-            "drain": drain,
-            "drain_last": drain_last,
-            "fold_cycles": min(longest, self.groups * max(n * period, beats)),
-            "fold_cycles_last": min(longest, self.groups * max(n * period_last, beats)),
-            "tail": tail,
+            **self._times(geometry, folds),
+        }
+
+    def _times(self, geometry: Geometry, folds: Folds) -> dict[str, int]:
+        """Fields that say how long what takes (docs/timing.md, "The array")."""
+        g, n = geometry, self.pattern.n
+        beats = _ceil(self.pattern.m, g.port)
+        if self.dataflow == "ws":
+            period = 1 if n == 1 else max(folds.sums, g.adder_cycles)
+            unit, units = max(n * period, folds.sums * beats), _ceil(self.m, folds.sums)
+            ragged = self.m - (units - 1) * folds.sums
+            row_delay = (n - 1) * period + g.adder_cycles
+            load, load_last = g.columns * n, folds.columns_last * n
+            returns = g.rows * row_delay + g.accumulator_cycles
+            finish = (n - 1) * period + ragged - 1 + (g.rows - 1) * row_delay + g.fill - 1
+            return {
+                **dict.fromkeys(("period", "period_last"), period - 1),
+                **dict.fromkeys(("unit", "unit_last"), unit - 1),
+                "units": units - 1,
+                "sums_ragged": ragged - 1,
+                "first_fetch": folds.sums * beats - 1,
+                "first_load": (load if folds.columns > 1 else load_last) - 1,
+                "load": load - 1,
+                "load_last": load_last - 1,
+                "row_delay": row_delay,
+                "returns": returns - 1,
+                # Each fold takes a cycle or more: no more than `returns` of them are under way.
+                "ahead": min(folds.columns - 1, returns),
+                **dict.fromkeys(("wait", "wait_into_last", "wait_after_last", "last_drain"), 0),
+                "finish": finish - 2,
+            }
+        periods = [max(v, g.adder_cycles) for v in (folds.sums, folds.sums_last)]
+        unit, unit_last = (max(n * period, beats) for period in periods)
+        drain, drain_last = g.rows * folds.sums, g.rows * folds.sums_last
+        fold, fold_last = self.groups * unit, self.groups * unit_last
+        finish = unit_last + (g.rows - 1) + g.fill - 1 + drain_last - 2
+        return {
+            "period": periods[0] - 1,
+            "period_last": periods[1] - 1,
+            "unit": unit - 1,
+            "unit_last": unit_last - 1,
+            "units": self.groups - 1,
+            "sums_ragged": 0,
+            "first_fetch": beats - 1,
+            **dict.fromkeys(("first_load", "load", "load_last", "ahead"), 0),
+            "row_delay": 1,
+            "returns": 1,
+            "wait": max(0, drain - fold),
+            "wait_into_last": max(0, drain - fold_last),
+            "wait_after_last": max(0, drain_last - (fold if folds.columns > 1 else fold_last)),
+            "last_drain": drain_last,
+            "finish": finish - 2,
         }
 
     def encode(self, geometry: Geometry) -> int:

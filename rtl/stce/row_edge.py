@@ -10,8 +10,9 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from nofm.rtl.arithmetic.half import WIDTH
-from nofm.rtl.hierarchy import Unit
+from nofm.rtl.hierarchy import Unit, place
 from nofm.rtl.stce.control import row_control, slot_control, weight
+from nofm.rtl.stce.delay import Delay
 from nofm.rtl.stce.geometry import Geometry
 
 
@@ -27,8 +28,7 @@ class RowEdge(Unit):
     | advance | 1 | in | nothing changes while low |
     | dense | 1 | in | the job's weights are dense: their indices are their numbers |
     | idle_when_short | 1 | in | the row has no work in a job's short folds |
-    | line_write, line_read | delay bits | in | places in the delay line: now; `row_delay` - 1 ago |
-    | line_through, line_ripe | 1 | in | the delay is 1; the job is as old as the delay |
+    | restart, row_delay | 1, delay bits | in | another job's delay is there from this cycle on |
     | control_next, delayed_next | `row_control` | in, out | next cycle's control; the next row's |
     | needs_group, needs_group_next | 1 | out | a beat is taken from the port; in the next cycle |
     | needs_weight, needs_weight_next | 1 | out | a weight is taken; in the next cycle |
@@ -44,16 +44,13 @@ class RowEdge(Unit):
         self.geometry = g = geometry
         self.module_name = "nofm_stce_row_edge"
         control, weights = row_control(g).size, weight(g).size
-        line = g.longest_row_delay.bit_length()
         super().__init__(
             {
                 "advance": In(1),
                 "dense": In(1),
                 "idle_when_short": In(1),
-                "line_write": In(line),
-                "line_read": In(line),
-                "line_through": In(1),
-                "line_ripe": In(1),
+                "restart": In(1),
+                "row_delay": In(g.longest_row_delay.bit_length()),
                 "control_next": In(control),
                 "delayed_next": Out(control),
                 "needs_group": Out(1),
@@ -77,7 +74,7 @@ class RowEdge(Unit):
         now = Signal(layout)
         coming = data.View(layout, self.control_next)
         m.d.sync += now.eq(coming)
-        self._delay(m, now)
+        self._delay(m, platform, now)
         for control, group, kept in (
             (now, self.needs_group, self.needs_weight),
             (coming, self.needs_group_next, self.needs_weight_next),
@@ -104,19 +101,16 @@ class RowEdge(Unit):
             ]
         return EnableInserter(self.advance)(m)
 
-    def _delay(self, m: Module, now: Any) -> None:
-        depth = 1 << self.geometry.longest_row_delay.bit_length()
-        m.submodules.line = line = Memory(shape=len(now.as_value()), depth=depth, init=[])
-        write, read = line.write_port(), line.read_port(domain="comb")
+    def _delay(self, m: Module, platform: Any, now: Any) -> None:
+        delay = Delay(len(now.as_value()), self.geometry.longest_row_delay)
+        place(m, platform, "delay", delay)
         m.d.comb += [
-            write.addr.eq(self.line_write),
-            write.data.eq(now.as_value()),
-            write.en.eq(1),
-            read.addr.eq(self.line_read),
+            delay.advance.eq(self.advance),
+            delay.restart.eq(self.restart),
+            delay.delay.eq(self.row_delay),
+            delay.given.eq(now.as_value()),
+            self.delayed_next.eq(delay.later),
         ]
-        # The line is never cleared: until the job is old enough it holds another job's control.
-        with m.If(self.line_ripe):
-            m.d.comb += self.delayed_next.eq(Mux(self.line_through, now.as_value(), read.data))
 
     def _replay(self, m: Module, now: Any) -> None:
         g = self.geometry

@@ -1,20 +1,34 @@
 """The sequencer: decides cycle by cycle what enters the array (docs/timing.md, "The array").
 
-It works one cycle ahead of the array: what it decides in a cycle is in the first row's control
-register in the next one, so that the needs of that cycle are known before it begins.
+It works ahead of the array, in three steps with a register after each, so that no long chain of
+decisions lies between two registers:
+
+1. what begins: a fold, a block of vectors (WS), a group (OS), and what ends;
+2. what that means for every cycle: slots, fetched beats, loaded weights (`Slots`, `Fetch`, `Load`);
+3. the control word that the first row takes in the next cycle, whose needs are known by then.
+
+What is decided in cycle t of the first step is in the array in cycle t + `AHEAD`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Array, Elaboratable, EnableInserter, Module, Mux, Signal
+from amaranth.hdl import Elaboratable, EnableInserter, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from nofm.rtl.hierarchy import Unit
+from nofm.rtl.hierarchy import Unit, place
 from nofm.rtl.stce.control import job_layout, row_control, top_control
+from nofm.rtl.stce.delay import Delay
+from nofm.rtl.stce.fetch import FETCHED, Fetch
+from nofm.rtl.stce.fold_walk import FoldWalk
 from nofm.rtl.stce.geometry import SIZE_BITS, Geometry
+from nofm.rtl.stce.load import LOADED, Load
+from nofm.rtl.stce.slots import SENT, Slots
+
+AHEAD = 3
+"""Cycles from a decision to the array; no job is shorter."""
 
 PARTS = ("issue", "interleave", "activation_port", "weight_load", "accumulate", "drain", "fill")
 """What a job's cycles go to, by the names of docs/timing.md; bits of the port `part`."""
@@ -27,46 +41,35 @@ class Sequencer(Unit):
     |---|---|---|---|
     | advance | 1 | in | nothing changes while low |
     | job_valid, job_ready, job_data | 1, 1, `job_layout` | in, out, in | jobs |
-    | returned | 1 | in | a fold's first sum is below the array in the next cycle (WS) |
     | control_next | `row_control` | out | the first row's next cycle |
     | top_next | `top_control` | out | the first column's next cycle |
     | fold_ends | 1 | out | OS: a fold gives up the first USPE in the next cycle |
     | ends_last_columns, ends_short | 1 | out | it is a last column fold; rows had no work in it |
-    | job | `job_layout` | out | the job that the array works on |
-    | starts | 1 | out | the array takes up `job` in the next cycle |
-    | idle_when_short | rows | out | rows without work in the short folds of the job |
-    | line_write, line_read, line_through, line_ripe | | out | for the rows' delay lines |
-    | last_entry, dense, output_stationary | | out | of the job |
-    | running, part | 1, 7 | out | the cycle is a job's; what it goes to |
+    | job_next, job | `job_layout` | out | the job of the array's next cycle, and of this one |
+    | comes | 1 | out | `job_next` is another one in the next cycle |
+    | starts | 1 | out | it has become another one: the array takes it up in the next cycle |
+    | running, part | 1, 7 | out | the array's next cycle is a job's; what it goes to |
     | ends | 1 | out | it is the job's last |
     """
 
     def __init__(self, geometry: Geometry) -> None:
         self.geometry = g = geometry
         self.module_name = "nofm_stce_sequencer"
-        line = g.longest_row_delay.bit_length()
         super().__init__(
             {
                 "advance": In(1),
                 "job_valid": In(1),
                 "job_ready": Out(1),
                 "job_data": In(job_layout(g).size),
-                "returned": In(1),
                 "control_next": Out(row_control(g).size),
                 "top_next": Out(top_control(g).size),
                 "fold_ends": Out(1),
                 "ends_last_columns": Out(1),
                 "ends_short": Out(1),
+                "job_next": Out(job_layout(g).size),
                 "job": Out(job_layout(g).size),
+                "comes": Out(1),
                 "starts": Out(1),
-                "idle_when_short": Out(g.rows),
-                "line_write": Out(line),
-                "line_read": Out(line),
-                "line_through": Out(1),
-                "line_ripe": Out(1),
-                "last_entry": Out(g.entry_bits),
-                "dense": Out(1),
-                "output_stationary": Out(1),
                 "running": Out(1),
                 "part": Out(len(PARTS)),
                 "ends": Out(1),
@@ -75,400 +78,277 @@ class Sequencer(Unit):
 
     def elaborate(self, platform: Any) -> Elaboratable:
         m = Module()
-        self.coming = data.View(row_control(self.geometry), self.control_next)
+        self.platform = platform
         self._jobs(m)
-        self._following_fold(m)
-        self._begin(m)
-        self._send(m)
-        self._fetch(m)
-        self._load(m)
-        self._end(m)
-        self._lines(m)
-        self._parts(m)
+        self._folds(m)
+        self._time(m)
+        self._drained(m)
+        self._weights(m)
+        self._returned(m)
+        self._finish(m)
+        self._expand(m)
         return EnableInserter(self.advance)(m)
 
+    def _place(self, m: Module, name: str, unit: Any) -> Any:
+        place(m, self.platform, name, unit)
+        m.d.comb += unit.advance.eq(self.advance)
+        return unit
+
     def _jobs(self, m: Module) -> None:
-        """Take a job in the last cycle of the one before it."""
+        """Take a job in the last cycle of the one before it; hand it on when the array needs it."""
         layout = job_layout(self.geometry)
-        self.now = Signal(layout)
-        array_job = Signal(layout)
-        self.accept = Signal()
-        running, starts = Signal(), Signal()
+        self.now, job_next, job = Signal(layout), Signal(layout), Signal(layout)
+        self.busy, self.over = Signal(), Signal()
+        accept = Signal()
         m.d.comb += [
-            self.running.eq(running),
-            self.job_ready.eq(~running | self.ends),
+            self.job_ready.eq(~self.busy | self.over),
             # A frozen cycle takes no job.
-            self.accept.eq(self.job_valid & self.job_ready),
-            self.starts.eq(starts),
-            self.job.eq(array_job.as_value()),
-            self.dense.eq(self.now.dense),
-            self.output_stationary.eq(self.now.output_stationary),
-            self.last_entry.eq(self.now.passes),
+            accept.eq(self.job_valid & self.job_ready),
+            self.job_next.eq(job_next.as_value()),
+            self.job.eq(job.as_value()),
         ]
-        m.d.comb += [
-            self.idle_when_short[r].eq(self.now.rows_last <= r) for r in range(self.geometry.rows)
-        ]
-        m.d.sync += [starts.eq(self.accept), array_job.eq(self.now)]
-        with m.If(self.accept):
-            m.d.sync += [running.eq(1), self.now.eq(self.job_data)]
-        with m.Elif(self.ends):
-            m.d.sync += running.eq(0)
-
-    def _following_fold(self, m: Module) -> None:
-        """The fold after the one that is sent, and the one after that: columns inside groups (WS)
-        or rows (OS), inside products."""
-        now = self.now
-        column, outer, product = Signal(SIZE_BITS), Signal(SIZE_BITS), Signal(SIZE_BITS)
-        exists = Signal()
-        last_column, last_outer, last_product = Signal(), Signal(), Signal()
-        column_after, outer_after = Signal(SIZE_BITS), Signal(SIZE_BITS)
-        self.begin_fold = Signal()
-        m.d.comb += [
-            last_column.eq(column == now.column_folds),
-            last_outer.eq(outer == now.outer_folds),
-            last_product.eq(product == now.products),
-            column_after.eq(Mux(last_column, 0, column + 1)),
-            outer_after.eq(Mux(last_column, Mux(last_outer, 0, outer + 1), outer)),
-        ]
-        # Of the following fold, and of the one after it.
-        self.exists, self.first_outer = exists, Signal()
-        self.last_columns, self.short = last_column, last_outer
-        self.exists_after, self.last_columns_after, self.short_after = Signal(), Signal(), Signal()
-        m.d.comb += [
-            self.first_outer.eq(outer == 0),
-            self.exists_after.eq(exists & ~(last_column & last_outer & last_product)),
-            self.last_columns_after.eq(column_after == now.column_folds),
-            self.short_after.eq(outer_after == now.outer_folds),
-        ]
-        with m.If(self.begin_fold):
-            m.d.sync += [
-                column.eq(column_after),
-                outer.eq(outer_after),
-                product.eq(product + (last_column & last_outer)),
-                exists.eq(self.exists_after),
-            ]
-        with m.If(self.accept):
-            m.d.sync += [column.eq(0), outer.eq(0), product.eq(0), exists.eq(1)]
-
-    def _begin(self, m: Module) -> None:
-        """Whether a fold, a block of vectors (WS) or a group (OS) begins in this cycle."""
-        now = self.now
-        stationary = ~now.output_stationary
-        self.begun, self.sending, self.all_sent = Signal(), Signal(), Signal()
-        self.fetching, self.loading = Signal(), Signal()
-        self.left, self.group, self.ended = Signal(SIZE_BITS), Signal(SIZE_BITS), Signal()
-        self.drain_left, drain_now = Signal(len(now.drain)), Signal(len(now.drain))
-        self.drain_now = drain_now
-        self.current_last_columns = Signal()
-        gate, last_block, last_group = Signal(), Signal(), Signal()
-        block, group, ends, credit, drains = Signal(), Signal(), Signal(), Signal(), Signal()
-        waiting = Signal(SIZE_BITS)
-        self.begin, self.ends_fold = Signal(), ends
-        m.d.comb += [
-            gate.eq(self.running & ~self.all_sent & ~self.sending & ~self.fetching),
-            last_block.eq(self.left <= now.sums + 1),
-            last_group.eq(self.group == now.groups),
-            block.eq(gate & stationary & self.begun & ~last_block),
-            group.eq(gate & ~stationary & self.begun & ~self.ended & ~last_group),
-            ends.eq(gate & ~stationary & self.begun & ~self.ended & last_group),
-            # The first sum of the same columns' fold before must be back.
-            credit.eq(self.first_outer | (waiting <= now.column_folds)),
-            drain_now.eq(
-                Mux(
-                    ends,
-                    Mux(self.current_last_columns, now.drain_last, now.drain),
-                    self.drain_left,
-                )
-            ),
-            drains.eq(drain_now <= Mux(self.last_columns, now.fold_cycles_last, now.fold_cycles)),
-            self.begin_fold.eq(
-                gate
-                & self.exists
-                & Mux(
-                    stationary,
-                    (~self.begun | last_block) & ~self.loading & credit,
-                    (~self.begun | self.ended | ends) & drains,
-                )
-            ),
-            self.begin.eq(self.begin_fold | block | group),
-        ]
-        self.begin_group = group
-
-        # Folds whose first sum is not back yet: `returned` comes A - 1 cycles early.
-        returned = self.returned
-        for k in range(self.geometry.accumulator_cycles - 1):
-            later = Signal(name=f"returned{k}")
-            m.d.sync += later.eq(returned)
-            returned = later
-        m.d.sync += waiting.eq(waiting + (self.begin_fold & stationary) - returned)
-
-        with m.If(self.begin_fold):
-            m.d.sync += [self.begun.eq(1), self.ended.eq(0)]
-        with m.Elif(ends):
-            m.d.sync += self.ended.eq(1)
-        m.d.sync += self.drain_left.eq(drain_now - (drain_now != 0))
-        with m.If(self.accept):
-            m.d.sync += [self.begun.eq(0), self.ended.eq(1), waiting.eq(0), self.drain_left.eq(0)]
-
-    def _send(self, m: Module) -> None:
-        """Slots: sums in turn, then the next pass; what begins in this cycle is sent at once."""
-        g, now, coming = self.geometry, self.now, self.coming
-        stationary = ~now.output_stationary
-        turn_r, turn = Signal(range(g.period)), Signal(range(g.period))
-        pass_r, passes = Signal(g.entry_bits), Signal(g.entry_bits)
-        left, group = Signal(SIZE_BITS), Signal(SIZE_BITS)
-        half, half_r = Signal(), Signal()
-        bank, bank_r = Signal(), Signal()
-        last_columns, short, short_r = Signal(), Signal(), Signal()
-        sums, period = Signal(g.turn_bits), Signal(len(now.period))
-        sends, slot, last_pass = Signal(), Signal(), Signal()
-        self.left_now, self.group_now, self.short_now = left, group, short
-        self.current_short = short_r
-        m.d.comb += [
-            turn.eq(Mux(self.begin, 0, turn_r)),
-            passes.eq(Mux(self.begin, 0, pass_r)),
-            half.eq(half_r ^ self.begin),
-            bank.eq(bank_r ^ self.begin_fold),
-            last_columns.eq(Mux(self.begin_fold, self.last_columns, self.current_last_columns)),
-            short.eq(Mux(self.begin_fold, self.short, short_r)),
-            left.eq(
-                Mux(
-                    self.begin_fold,
-                    now.vectors,
-                    Mux(self.begin, self.left - now.sums - 1, self.left),
-                )
-            ),
-            group.eq(Mux(self.begin_fold, 0, self.group + self.begin_group)),
-            sums.eq(Mux(last_columns, now.sums_last, now.sums)),
-            period.eq(Mux(last_columns, now.period_last, now.period)),
-            sends.eq(self.sending | self.begin),
-            slot.eq(sends & (turn <= sums) & (now.output_stationary | (turn < left))),
-            last_pass.eq(passes == now.passes),
-            coming.slot.eq(slot),
-            coming.first.eq((passes == 0) & (stationary | (group == 0))),
-            coming.leaves.eq(stationary & last_pass),
-            coming.swap.eq(stationary & self.begin_fold),
-            coming.half.eq(half),
-            # Interleaved sums share the group in OS.
-            coming.group.eq(Mux(stationary, turn, 0)),
-            coming.sum[: g.turn_bits].eq(turn),
-            coming.sum[g.turn_bits].eq(now.output_stationary & bank),
-            # The first weight of a group was pushed furthest into the bank.
-            coming.entry.eq(Mux(stationary, now.passes - passes, passes)),
-        ]
-        self.sends, self.slot = sends, slot
+        with m.If(accept):
+            m.d.sync += [self.busy.eq(1), self.now.eq(self.job_data)]
+        with m.Elif(self.over):
+            m.d.sync += self.busy.eq(0)
+        self.started, self.first = Signal(), Signal()
         m.d.sync += [
-            half_r.eq(half),
-            bank_r.eq(bank),
-            self.current_last_columns.eq(last_columns),
-            short_r.eq(short),
-            self.left.eq(left),
-            self.group.eq(group),
-            self.sending.eq(sends),
-            pass_r.eq(passes),
-            turn_r.eq(turn + sends),
+            self.started.eq(accept),
+            self.first.eq(self.started),
+            self.starts.eq(self.first),
+            job.eq(job_next),
         ]
-        with m.If(sends & (turn == period)):
-            m.d.sync += [turn_r.eq(0), pass_r.eq(passes + 1), self.sending.eq(~last_pass)]
-        with m.If(self.accept):
-            m.d.sync += [half_r.eq(1), bank_r.eq(1), self.sending.eq(0)]
-        # In WS, the last slot of a job; in OS a fold's end follows its last slot.
-        self.last_slot = Signal()
-        exists_after = Signal()
-        m.d.comb += [
-            exists_after.eq(Mux(self.begin_fold, self.exists_after, self.exists)),
-            self.last_slot.eq(
-                stationary
-                & slot
-                & last_pass
-                & ~exists_after
-                & (left <= now.sums + 1)
-                & (turn + 1 == left)
-            ),
-        ]
-        self._top(m, slot, turn, passes, last_columns)
+        m.d.comb += self.comes.eq(self.first)
+        with m.If(self.first):
+            m.d.sync += job_next.eq(self.now)
 
-    def _top(self, m: Module, slot: Signal, turn: Signal, passes: Signal, last: Signal) -> None:
+    def _folds(self, m: Module) -> None:
+        """What begins and ends in this cycle, and where in the job that is."""
+        now = self.now
+        self.walk = walk = self._place(m, "folds", FoldWalk())
+        self.fold, self.unit, self.begin, self.fold_over = Signal(), Signal(), Signal(), Signal()
+        self.free, self.allowed = Signal(), Signal()
+        # `last_unit` holds before the first fold as well: there is no unit left of any.
+        self.last_unit, self.last_columns, self.short = Signal(init=1), Signal(), Signal()
+        self.begun, self.open = Signal(), Signal()
+        left, double = Signal(SIZE_BITS), Signal()
+        # Whether the units of a fold are one; whether the unit after this one is its fold's last.
+        self.single, self.next_last = Signal(), Signal()
+        m.d.comb += [
+            self.fold.eq(self.free & self.last_unit & walk.exists & self.allowed),
+            self.unit.eq(self.free & ~self.last_unit),
+            self.begin.eq(self.fold | self.unit),
+            self.fold_over.eq(self.free & self.last_unit & self.open),
+            walk.start.eq(self.started),
+            walk.step.eq(self.fold),
+            walk.column_folds.eq(now.column_folds),
+            walk.outer_folds.eq(now.outer_folds),
+            walk.products.eq(now.products),
+        ]
+        m.d.sync += [self.single.eq(now.units == 0), double.eq(now.units == 1)]
+        with m.If(self.fold_over):
+            m.d.sync += self.open.eq(0)
+        with m.If(self.unit):
+            m.d.sync += [
+                left.eq(left - 1),
+                self.last_unit.eq(self.next_last),
+                self.next_last.eq(left == 2),
+            ]
+        with m.If(self.fold):
+            m.d.sync += [
+                left.eq(now.units),
+                self.last_unit.eq(self.single),
+                self.next_last.eq(double),
+                self.last_columns.eq(walk.last_columns),
+                self.short.eq(walk.short),
+                self.begun.eq(1),
+                self.open.eq(now.output_stationary),
+            ]
+        with m.If(self.started):
+            m.d.sync += [self.begun.eq(0), self.open.eq(0), self.last_unit.eq(1)]
+
+    def _countdown(self, m: Module, name: str, width: int) -> tuple[Signal, Any]:
+        """A counter that stops at 0, a register that tells when it is there, and how to set it."""
+        left, zero = Signal(width, name=f"{name}_left"), Signal(name=name, init=1)
+        m.d.sync += [left.eq(left - (left != 0)), zero.eq(left <= 1)]
+
+        def load(value: Value, is_zero: Value) -> list[Any]:
+            return [left.eq(value), zero.eq(is_zero)]
+
+        return zero, load
+
+    def _time(self, m: Module) -> None:
+        """When the next unit may begin: what is sent and fetched takes its time."""
+        now, walk = self.now, self.walk
+        zero, load = self._countdown(m, "sent", len(now.unit))
+        short, short_last, last = Signal(), Signal(), Signal()
+        m.d.sync += [short.eq(now.unit == 0), short_last.eq(now.unit_last == 0)]
+        m.d.comb += [
+            self.free.eq(zero),
+            last.eq(Mux(self.last_unit, walk.last_columns, self.last_columns)),
+        ]
+        with m.If(self.begin):
+            m.d.sync += load(Mux(last, now.unit_last, now.unit), Mux(last, short_last, short))
+        with m.If(self.started):
+            m.d.sync += load(now.first_fetch, now.first_fetch == 0)
+
+    def _drained(self, m: Module) -> None:
+        """OS: a fold waits until its end will find the drain free."""
+        now, walk = self.now, self.walk
+        self.waited, load = self._countdown(m, "waited", len(now.last_drain))
+        waits = (now.wait, now.wait_into_last, now.wait_after_last)
+        at_once = Signal(len(waits))
+        m.d.sync += [at_once[k].eq(wait == 0) for k, wait in enumerate(waits)]
+
+        def choose(neither: Value, into_last: Value, after_last: Value) -> Value:
+            return Mux(self.last_columns, after_last, Mux(walk.last_columns, into_last, neither))
+
+        wait, prompt = Signal(len(now.wait)), Signal()
+        m.d.comb += [wait.eq(choose(*waits)), prompt.eq(choose(*at_once))]
+        self.os_allowed = Mux(self.open, prompt, self.waited)
+        with m.If(self.fold_over):
+            # The fold begins in the last of the cycles that it waits; the job's last drain counts
+            # all of its own.
+            m.d.sync += load(Mux(walk.exists, wait - 1, now.last_drain), walk.exists & (wait <= 1))
+        with m.If(self.started):
+            m.d.sync += load(Value.cast(0), Value.cast(1))
+
+    def _weights(self, m: Module) -> None:
+        """WS: a fold waits until its weights are in their banks."""
+        now, walk = self.now, self.walk
+        self.loaded, load = self._countdown(m, "loaded", len(now.load))
+        one, one_last = Signal(), Signal()
+        m.d.sync += [one.eq(now.load == 0), one_last.eq(now.load_last == 0)]
+        last = walk.last_columns_after
+        with m.If(self.fold):
+            m.d.sync += load(Mux(last, now.load_last, now.load), Mux(last, one_last, one))
+        with m.If(self.started):
+            m.d.sync += load(now.first_load, now.first_load == 0)
+
+    def _returned(self, m: Module) -> None:
+        """WS: a fold waits until the first sum of the same columns' fold before is back."""
+        now, walk = self.now, self.walk
         g = self.geometry
-        top = data.View(top_control(g), self.top_next)
+        began, back, more = Signal(), Signal(), Signal()
+        line = self._place(m, "returns", Delay(1, g.longest_return))
+        m.d.sync += began.eq(more)
         m.d.comb += [
-            top.slot.eq(slot & self.now.output_stationary),
-            top.entry.eq(passes),
-            top.used.eq(Mux(last, used_of_turn(m, g, self.now.columns_last, turn), g.columns)),
+            more.eq(self.fold & ~now.output_stationary),
+            line.restart.eq(self.started),
+            line.delay.eq(now.returns),
+            line.given.eq(began),
+            back.eq(line.later),
         ]
-
-    def _fetch(self, m: Module) -> None:
-        """Beats from the port, for what is sent next: V F of them in WS, F in OS. They take their
-        time also where there is nothing to fetch."""
-        g, now, coming = self.geometry, self.now, self.coming
-        stationary = ~now.output_stationary
-        sum_r, place = Signal(g.turn_bits), Signal(g.turn_bits)
-        beat_r, beat = Signal(g.beat_bits), Signal(g.beat_bits)
-        half_r, half = Signal(), Signal()
-        left_r, left = Signal(SIZE_BITS), Signal(SIZE_BITS)
-        there_r, there, short_r, short = Signal(), Signal(), Signal(), Signal()
-        same_fold, fetches, last_beat, last = Signal(), Signal(), Signal(), Signal()
-        after_exists, after_short = Signal(), Signal()
-        m.d.comb += [
-            same_fold.eq(
-                Mux(stationary, self.left_now > now.sums + 1, self.group_now != now.groups)
-            ),
-            after_exists.eq(Mux(self.begin_fold, self.exists_after, self.exists)),
-            after_short.eq(Mux(self.begin_fold, self.short_after, self.short)),
-            place.eq(Mux(self.begin, 0, sum_r)),
-            beat.eq(Mux(self.begin, 0, beat_r)),
-            half.eq(half_r ^ self.begin),
-            left.eq(
+        # Folds that are under way; whether they are few enough, compared for every case ahead.
+        under_way, few = Signal(len(now.ahead)), Signal(init=1)
+        m.d.sync += [
+            under_way.eq(under_way + more - back),
+            few.eq(
                 Mux(
-                    self.begin,
-                    Mux(same_fold, self.left_now - now.sums - 1, now.vectors),
-                    left_r,
+                    more,
+                    Mux(back, under_way <= now.ahead, under_way < now.ahead),
+                    Mux(back, under_way <= now.ahead + 1, under_way <= now.ahead),
                 )
             ),
-            there.eq(Mux(self.begin, same_fold | after_exists, there_r)),
-            short.eq(Mux(self.begin, Mux(same_fold, self.short_now, after_short), short_r)),
-            fetches.eq(self.fetching | self.begin),
-            last_beat.eq(beat == now.beats),
-            last.eq(last_beat & (~stationary | (place == now.sums))),
-            coming.fetch.eq(fetches & there & (~stationary | (place < left))),
-            coming.fetch_half.eq(half),
-            coming.fetch_sum.eq(place),
-            coming.fetch_beat.eq(beat),
-            coming.fetch_short.eq(short),
         ]
+        with m.If(self.started):
+            m.d.sync += [under_way.eq(0), few.eq(1)]
+        ws_allowed = self.loaded & (walk.first_outer | few)
+        m.d.comb += self.allowed.eq(Mux(now.output_stationary, self.os_allowed, ws_allowed))
+
+    def _finish(self, m: Module) -> None:
+        """Count the cycles from the begin of the job's last unit."""
+        self.begin_r, self.fold_r = Signal(), Signal()
+        m.d.sync += [self.begin_r.eq(self.begin), self.fold_r.eq(self.fold)]
+        left, counts = Signal(len(self.now.finish)), Signal()
+        m.d.comb += self.over.eq(counts & (left == 0))
+        m.d.sync += left.eq(left - 1)
+        with m.If(self.begin_r & self.last_unit & ~self.walk.exists):
+            m.d.sync += [left.eq(self.now.finish), counts.eq(1)]
+        with m.Elif(self.over):
+            m.d.sync += counts.eq(0)
+
+    def _expand(self, m: Module) -> None:
+        """The second step, and the register after it.
+
+        What describes the units of the first step is in its registers by now.
+        """
+        g, now, walk = self.geometry, self.now, self.walk
+        slots = self._place(m, "slots", Slots(g))
+        fetch = self._place(m, "fetch", Fetch(g))
+        load = self._place(m, "load", Load(g))
+        job = now.as_value()
+        m.d.comb += [
+            slots.job.eq(job),
+            slots.restart.eq(self.started),
+            slots.begin.eq(self.begin_r),
+            slots.begin_fold.eq(self.fold_r),
+            slots.last_unit.eq(self.last_unit),
+            slots.last_columns.eq(self.last_columns),
+            slots.last_fold.eq(~walk.exists),
+            fetch.job.eq(job),
+            fetch.restart.eq(self.started),
+            fetch.begin.eq(self.begin_r | self.first),
+            # What follows is of the same fold, or the next fold's first.
+            fetch.exists.eq(~self.last_unit | walk.exists),
+            fetch.ragged.eq(Mux(self.last_unit, self.single, self.next_last)),
+            fetch.short.eq(Mux(self.last_unit, walk.short, self.short)),
+            load.job.eq(job),
+            load.begin.eq((self.fold_r | self.first) & ~now.output_stationary & walk.exists),
+            load.last_columns.eq(walk.last_columns),
+            load.short.eq(walk.short),
+        ]
+        layout = row_control(g)
+        given, control = Signal(layout), Signal(layout)
+        for unit, names in ((slots, SENT), (fetch, FETCHED), (load, LOADED)):
+            part = data.View(layout, unit.control)
+            m.d.comb += [given[name].eq(part[name]) for name in names]
+        top = Signal(top_control(g).size)
+        m.d.sync += [control.eq(given), top.eq(slots.top)]
+        m.d.comb += [self.control_next.eq(control.as_value()), self.top_next.eq(top)]
+
+        ended = data.StructLayout({"fold": 1, "last_columns": 1, "short": 1, "busy": 1, "over": 1})
+        ends, ends_next = Signal(ended), Signal(ended)
         m.d.sync += [
-            sum_r.eq(place + (fetches & last_beat)),
-            beat_r.eq(Mux(last_beat, 0, beat + fetches)),
-            half_r.eq(half),
-            left_r.eq(left),
-            there_r.eq(there),
-            short_r.eq(short),
-            self.fetching.eq(fetches & ~last),
+            ends.fold.eq(self.fold_over),
+            ends.last_columns.eq(self.last_columns),
+            ends.short.eq(self.short),
+            ends.busy.eq(self.busy),
+            ends.over.eq(self.over),
+            ends_next.eq(ends),
         ]
-        taken = data.View(job_layout(g), self.job_data)
-        with m.If(self.accept):
-            m.d.sync += [
-                sum_r.eq(0),
-                beat_r.eq(0),
-                half_r.eq(0),
-                left_r.eq(taken.vectors),
-                there_r.eq(1),
-                short_r.eq(taken.outer_folds == 0),
-                self.fetching.eq(1),
-            ]
-
-    def _load(self, m: Module) -> None:
-        """Weights at the left edge (WS), for the fold after the one that begins."""
-        g, now, coming = self.geometry, self.now, self.coming
-        slot_r, slot = Signal(g.entry_bits), Signal(g.entry_bits)
-        left_r, left = Signal(g.used_bits), Signal(g.used_bits)
-        short_r, short, loads, last = Signal(), Signal(), Signal(), Signal()
-        begins = Signal()
         m.d.comb += [
-            begins.eq(self.begin_fold & ~now.output_stationary),
-            slot.eq(Mux(begins, 0, slot_r)),
-            left.eq(
-                Mux(
-                    begins,
-                    Mux(self.last_columns_after, now.columns_last[: g.used_bits], g.columns),
-                    left_r,
-                )
-            ),
-            short.eq(Mux(begins, self.short_after, short_r)),
-            loads.eq(self.loading | (begins & self.exists_after)),
-            last.eq(slot == now.passes),
-            coming.load.eq(loads),
-            coming.load_short.eq(short),
-            coming.load_slot.eq(slot),
+            self.fold_ends.eq(ends_next.fold),
+            self.ends_last_columns.eq(ends_next.last_columns),
+            self.ends_short.eq(ends_next.short),
+            self.running.eq(ends_next.busy),
+            self.ends.eq(ends_next.over),
         ]
-        m.d.sync += [
-            slot_r.eq(Mux(last, 0, slot + loads)),
-            left_r.eq(left - (loads & last)),
-            short_r.eq(short),
-            self.loading.eq(loads & ~(last & (left == 1))),
-        ]
-        taken = data.View(job_layout(g), self.job_data)
-        with m.If(self.accept):
-            m.d.sync += [
-                slot_r.eq(0),
-                left_r.eq(
-                    Mux(taken.column_folds == 0, taken.columns_last[: g.used_bits], g.columns)
-                ),
-                short_r.eq(taken.outer_folds == 0),
-                self.loading.eq(~taken.output_stationary),
-            ]
+        self._parts(m, slots, fetch, load)
 
-    def _end(self, m: Module) -> None:
-        """Count the cycles after the last slot (WS), or after the last fold's end (OS)."""
-        now = self.now
-        tail, last = Signal(SIZE_BITS), Signal()
-        m.d.comb += [
-            last.eq(self.last_slot | (self.ends_fold & ~self.exists)),
-            self.ends.eq(self.all_sent & (tail == 1)),
-            self.fold_ends.eq(self.ends_fold),
-            self.ends_last_columns.eq(self.current_last_columns),
-            self.ends_short.eq(self.current_short),
-        ]
-        with m.If(last):
-            m.d.sync += [self.all_sent.eq(1), tail.eq(now.tail)]
-        with m.Else():
-            m.d.sync += tail.eq(tail - 1)
-        with m.If(self.ends):
-            m.d.sync += self.all_sent.eq(0)
-
-    def _lines(self, m: Module) -> None:
-        """Places in the rows' delay lines, which are masked until the job is as old as the delay:
-        also after a reset, for they are never cleared."""
-        g, now = self.geometry, self.now
-        taken = data.View(job_layout(g), self.job_data)
-        write = Signal(len(self.line_write))
-        green = Signal(len(now.row_delay), init=(1 << len(now.row_delay)) - 1)
-        m.d.sync += [write.eq(write + 1), green.eq(green - (green != 0))]
-        m.d.comb += [
-            self.line_write.eq(write),
-            self.line_read.eq(write + 1 - now.row_delay),
-            self.line_through.eq(now.row_delay == 1),
-            self.line_ripe.eq(green == 0),
-        ]
-        with m.If(self.accept):
-            m.d.sync += green.eq(taken.row_delay)
-
-    def _parts(self, m: Module) -> None:
-        stationary = ~self.now.output_stationary
-        part = dict(zip(PARTS, self.part, strict=True))
+    def _parts(self, m: Module, slots: Any, fetch: Any, load: Any) -> None:
+        """What the cycle goes to."""
+        # In a job's last cycle the next one's word is there already.
+        stationary, part = Signal(), Signal(len(PARTS))
+        m.d.sync += [stationary.eq(~self.now.output_stationary), self.part.eq(part)]
+        bit = dict(zip(PARTS, part, strict=True))
         drained = Signal()
-        m.d.comb += drained.eq(~self.exists & (self.drain_now == 0))
-        with m.If(self.running):
-            with m.If(stationary & self.all_sent):
-                m.d.comb += part["fill"].eq(1)
-            with m.Elif(self.sends):
-                m.d.comb += [part["issue"].eq(self.slot), part["interleave"].eq(~self.slot)]
-            with m.Elif(stationary):
-                with m.If(self.begun & self.fetching):
-                    m.d.comb += part["activation_port"].eq(1)
-                with m.Elif(self.loading):
-                    m.d.comb += part["weight_load"].eq(1)
-                with m.Else():
-                    m.d.comb += [
-                        part["accumulate"].eq(self.begun),
-                        part["activation_port"].eq(~self.begun),
-                    ]
-            with m.Elif(~self.begun | ~(self.ended | self.ends_fold)):
-                m.d.comb += part["activation_port"].eq(1)
+        m.d.comb += drained.eq(~self.walk.exists & self.waited)
+        with m.If(stationary & slots.all_sent):
+            m.d.comb += bit["fill"].eq(1)
+        with m.Elif(slots.sends):
+            m.d.comb += [bit["issue"].eq(slots.slot), bit["interleave"].eq(~slots.slot)]
+        with m.Elif(stationary):
+            with m.If(self.begun & fetch.fetches):
+                m.d.comb += bit["activation_port"].eq(1)
+            with m.Elif(load.loads):
+                m.d.comb += bit["weight_load"].eq(1)
             with m.Else():
-                m.d.comb += [part["fill"].eq(drained), part["drain"].eq(~drained)]
-
-
-def used_of_turn(m: Module, geometry: Geometry, columns_last: Any, turn: Any) -> Any:
-    """Columns in use by the `turn`th interleaved sums of a last column fold of `columns_last`
-    columns, which fill the array turn by turn."""
-    table = []
-    for v in range(geometry.sums):
-        first = v * geometry.columns
-        left, used = Signal(len(columns_last) + 1), Signal(geometry.used_bits)
-        m.d.comb += [
-            left.eq(Mux(columns_last > first, columns_last - first, 0)),
-            used.eq(Mux(left > geometry.columns, geometry.columns, left)),
-        ]
-        table.append(used)
-    return Array(table)[turn]
+                m.d.comb += [
+                    bit["accumulate"].eq(self.begun),
+                    bit["activation_port"].eq(~self.begun),
+                ]
+        with m.Elif(~self.begun | self.open):
+            m.d.comb += bit["activation_port"].eq(1)
+        with m.Else():
+            m.d.comb += [bit["fill"].eq(drained), bit["drain"].eq(~drained)]

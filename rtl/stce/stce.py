@@ -12,14 +12,14 @@ from nofm.dataflow.accelerator import Accelerator
 from nofm.rtl.elastic import DEPTH, Elastic
 from nofm.rtl.hierarchy import Unit, place
 from nofm.rtl.stce.column_edge import ColumnEdge
-from nofm.rtl.stce.control import job_layout, read_control, row_control, write_control
+from nofm.rtl.stce.control import job_layout, read_control, write_control
 from nofm.rtl.stce.drain import Drain
 from nofm.rtl.stce.geometry import Geometry
 from nofm.rtl.stce.ports import OperandPort
 from nofm.rtl.stce.row_edge import RowEdge
-from nofm.rtl.stce.sequencer import PARTS, Sequencer, used_of_turn
+from nofm.rtl.stce.sequencer import PARTS, Sequencer
+from nofm.rtl.stce.sum_walk import SumWalk
 from nofm.rtl.stce.uspe import Uspe
-from nofm.rtl.stce.walk import SumWalk
 
 COUNTER_BITS = 48
 CAUSES = ("activations", "weights", "results")
@@ -91,6 +91,8 @@ class Stce(Unit):
         g = self.geometry
         self.advance = Signal(init=1)
         self.sequencer = self._place(m, "sequencer", Sequencer(g))
+        # The job of the array's next cycle: nothing of the one before needs its word in its last.
+        self.job = data.View(job_layout(g), self.sequencer.job_next)
         self.rows = [self._place(m, f"row_edge_{r}", RowEdge(g)) for r in range(g.rows)]
         self.columns = [self._place(m, f"column_edge_{c}", ColumnEdge(g)) for c in range(g.columns)]
         ready = {
@@ -175,23 +177,17 @@ class Stce(Unit):
         return ready
 
     def _row_control(self, m: Module) -> None:
-        """Every row's control goes to the next row; what comes out below the last one tells that
-        a fold's first sum is there."""
-        sequencer = self.sequencer
-        control = sequencer.control_next
+        """Every row's control goes to the next row."""
+        control = self.sequencer.control_next
         for r, row in enumerate(self.rows):
             m.d.comb += [
                 row.control_next.eq(control),
-                row.dense.eq(sequencer.dense),
-                row.idle_when_short.eq(sequencer.idle_when_short[r]),
-                row.line_write.eq(sequencer.line_write),
-                row.line_read.eq(sequencer.line_read),
-                row.line_through.eq(sequencer.line_through),
-                row.line_ripe.eq(sequencer.line_ripe),
+                row.dense.eq(self.job.dense),
+                row.idle_when_short.eq(self.job.rows_last <= r),
+                row.restart.eq(self.sequencer.starts),
+                row.row_delay.eq(self.job.row_delay),
             ]
             control = row.delayed_next
-        below = data.View(row_control(self.geometry), control)
-        m.d.comb += sequencer.returned.eq(below.slot & below.swap)
 
     def _column_control(self, m: Module) -> None:
         g, sequencer = self.geometry, self.sequencer
@@ -210,7 +206,7 @@ class Stce(Unit):
             m.d.comb += [
                 column.number.eq(c),
                 column.output_stationary.eq(job.output_stationary),
-                column.dense.eq(sequencer.dense),
+                column.dense.eq(self.job.dense),
                 column.top_next.eq(top),
                 column.read.eq(read),
                 column.write.eq(write),
@@ -220,11 +216,10 @@ class Stce(Unit):
             read, write = column.read_right, column.write_right
 
     def _walks(self, m: Module) -> tuple[Signal, Signal]:
-        """Control of the first column's sums in WS: of those that enter, a cycle before they are
-        added to, and of those that leave."""
-        g, sequencer = self.geometry, self.sequencer
-        job = data.View(job_layout(g), sequencer.job)
-        enters = self._place(m, "enters", SumWalk(g, g.multiplier_cycles - 1))
+        """Control of the first column's sums in WS: of those that enter, as long before they are
+        added to as it takes to read them, and of those that leave."""
+        g, sequencer, job = self.geometry, self.sequencer, self.job
+        enters = self._place(m, "enters", SumWalk(g, g.multiplier_cycles - g.read_cycles))
         leaves = self._place(m, "leaves", SumWalk(g, g.multiplier_cycles + g.adder_cycles))
         for walk in (enters, leaves):
             m.d.comb += [
@@ -234,7 +229,6 @@ class Stce(Unit):
                 walk.group_folds.eq(job.outer_folds),
             ]
         read, write = Signal(read_control(g)), Signal(write_control(g))
-        used = used_of_turn(m, g, job.columns_last, 0)
         m.d.comb += [
             enters.event.eq(self.rows[0].enters),
             leaves.event.eq(self.rows[-1].leaves),
@@ -244,12 +238,11 @@ class Stce(Unit):
             write.write.eq(leaves.passes),
             write.final.eq(leaves.last_fold),
             write.address.eq(leaves.address),
-            write.used.eq(Mux(leaves.last_columns, used, g.columns)),
+            write.used.eq(Mux(leaves.last_columns, job.columns_last, g.columns)),
         ]
         return read.as_value(), write.as_value()
 
     def _array(self, m: Module) -> None:
-        sequencer = self.sequencer
         above = [(column.weight, column.sum_top, None) for column in self.columns]
         for r, row in enumerate(self.rows):
             control, group, load, weight = row.control, row.group, row.load, row.weight
@@ -257,8 +250,8 @@ class Stce(Unit):
                 uspe = self._place(m, f"uspe_{r}_{c}", Uspe(self.geometry))
                 kept, partial, drained = above[c]
                 m.d.comb += [
-                    uspe.output_stationary.eq(sequencer.output_stationary),
-                    uspe.last_entry.eq(sequencer.last_entry),
+                    uspe.output_stationary.eq(self.job.output_stationary),
+                    uspe.last_entry.eq(self.job.passes),
                     uspe.control.eq(control),
                     uspe.group.eq(group),
                     uspe.load.eq(load),
@@ -290,7 +283,7 @@ class Stce(Unit):
         # The first cycle of a job, frozen or not, is the one in which the job before is done.
         fresh, works = Signal(), Signal()
         m.d.sync += [
-            fresh.eq(self.job_valid & self.job_ready),
+            fresh.eq(sequencer.comes & self.advance),
             self.done.eq(sequencer.ends & self.advance),
         ]
         m.d.comb += works.eq(sequencer.running & self.advance)

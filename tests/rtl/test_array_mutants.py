@@ -22,13 +22,18 @@ from nofm.rtl.elastic import Elastic
 from nofm.rtl.hierarchy import Unit, emitted, modules
 from nofm.rtl.stce.cases import case
 from nofm.rtl.stce.column_edge import ColumnEdge
+from nofm.rtl.stce.delay import Delay
 from nofm.rtl.stce.drain import Drain
+from nofm.rtl.stce.fetch import Fetch
+from nofm.rtl.stce.fold_walk import FoldWalk
 from nofm.rtl.stce.geometry import Geometry
+from nofm.rtl.stce.load import Load
 from nofm.rtl.stce.row_edge import RowEdge
 from nofm.rtl.stce.sequencer import Sequencer
+from nofm.rtl.stce.slots import Slots
 from nofm.rtl.stce.stce import Stce
+from nofm.rtl.stce.sum_walk import SumWalk
 from nofm.rtl.stce.uspe import Uspe
-from nofm.rtl.stce.walk import SumWalk
 from nofm.rtl.tools.cocotb_runner import SimulationError, replay
 from nofm.verification import Gemm, matmul_job, scheduled
 
@@ -67,21 +72,60 @@ MUTANTS: dict[str, tuple[type[Unit], str, str, str]] = {
     "drain a cycle late": (Drain, "elaborate", "g.adder_cycles - 2", "g.adder_cycles - 1"),
     "drain of the other bank": (Drain, "elaborate", "bank.eq(~bank)", "bank.eq(bank)"),
     "idle rows drained": (Drain, "elaborate", "(~short | (row < job.rows_last))", "1"),
-    "tail one cycle short": (Sequencer, "_end", "tail == 1", "tail == 2"),
-    "row delay one short": (Sequencer, "_lines", "write + 1 - now", "write + 2 - now"),
-    "old control not masked": (*(Sequencer, "_lines", "green.eq(taken.row_delay)", "green.eq(0)"),),
-    "sums read before they are back": (
-        *(Sequencer, "_begin", "(waiting <= now.column_folds)", "1"),
+    "job over a cycle early": (Sequencer, "_finish", "(left == 0)", "(left == 1)"),
+    "next job's sums counted with this one's": (
+        Sequencer,
+        "_jobs",
+        "job.eq(job_next)",
+        "job.eq(0)",
     ),
-    "fold does not wait for the drain": (Sequencer, "_begin", "drain_now <= Mux", "0 <= Mux"),
+    "unit begins a cycle late": (Sequencer, "_time", "Mux(last, short_last, short)", "0"),
+    "waits as for the last columns": (
+        *(Sequencer, "_drained", "Mux(walk.last_columns, into_last, neither)"),
+        "into_last",
+    ),
+    "fold does not wait for the drain": (
+        Sequencer,
+        "_drained",
+        "Mux(self.open, prompt,",
+        "Mux(1, 1,",
+    ),
+    "fold does not wait for its weights": (*(Sequencer, "_returned", "self.loaded & ("), "("),
+    "sums read before they are back": (
+        *(Sequencer, "_returned", "(walk.first_outer | few)"),
+        "1",
+    ),
+    "fold under way forgotten": (*(Sequencer, "_returned", "under_way + more"), "under_way"),
+    "ragged block fetched whole": (
+        *(Sequencer, "_expand", "Mux(self.last_unit, self.single, self.next_last)"),
+        "0",
+    ),
+    "fold after the next fetched": (
+        Sequencer,
+        "_expand",
+        "walk.short, self.short",
+        "0, self.short",
+    ),
+    "folds stop a product early": (
+        *(FoldWalk, "elaborate", "outer.last & products.last"),
+        "outer.last",
+    ),
+    "row delay one short": (Delay, "elaborate", "write.addr + 3", "write.addr + 4"),
+    "old control not masked": (Delay, "elaborate", "ripe & ~self.restart", "1"),
     "weights of ragged columns loaded too": (
-        *(Sequencer, "_load", "Mux(self.last_columns_after, now.columns_last[: g.used_bits],"),
-        "Mux(0, now.columns_last[: g.used_bits],",
+        *(Load, "elaborate", "Mux(self.last_columns, job.columns_last,"),
+        "Mux(0, job.columns_last,",
     ),
     "block ends a pass early": (
-        *(Sequencer, "_send", "last_pass.eq(passes == now.passes)"),
-        "last_pass.eq((passes + 1 == now.passes) | (now.passes == 0))",
+        *(Slots, "elaborate", "last_pass.eq(passes == job.passes)"),
+        "last_pass.eq((passes + 1 == job.passes) | (job.passes == 0))",
     ),
+    "ragged columns get weights": (Slots, "elaborate", "(turn == job.sums_last)", "0"),
+    "slots of idle vectors": (
+        *(Slots, "elaborate", "stationary & self.last_unit, job.sums_ragged"),
+        "0, job.sums_ragged",
+    ),
+    "a beat of a group is skipped": (Fetch, "elaborate", "beat == job.beats", "beat == 0"),
     "replay buffer has one half": (
         *(RowEdge, "_replay", "Cat(now.fetch_sum, now.fetch_half)"),
         "now.fetch_sum",
@@ -99,7 +143,12 @@ MUTANTS: dict[str, tuple[type[Unit], str, str, str]] = {
         "reads.data",
     ),
     "idle columns written": (ColumnEdge, "elaborate", "(self.number < write.used)", "1"),
-    "sum walk ignores group folds": (SumWalk, "elaborate", "group == self.group_folds", "1"),
+    "sum walk ignores group folds": (
+        SumWalk,
+        "elaborate",
+        "last_fold.eq(groups.last)",
+        "last_fold.eq(1)",
+    ),
     "one beat dropped": (Elastic, "elaborate", "self.level != DEPTH", "1"),
     "no round bit": (Adder, "_normalise", "return v.total[last - 1] &", "return 0 &"),
     "infinity is a number": (Adder, "_compare", "field.all()", "Const(0, 1)"),
@@ -119,9 +168,10 @@ def cases() -> list[Case]:
         gemm("os", "2:4", 2, count=2),
         gemm("ws", "2:4", 3, interleave=2, m=3, length=40, special=0.0),
         Gemm(m=4, length=5, n=3, pattern=Pattern(2, 2), dataflow="ws", seed=4, interleave=1),
-        Gemm(m=3, length=1, n=11, pattern=Pattern(1, 1), dataflow="os", seed=5, interleave=3),
+        Gemm(m=3, length=1, n=13, pattern=Pattern(1, 1), dataflow="os", seed=5, interleave=3),
         gemm("ws", "2:8", 6, taps=2, length=19, m=1, n=2, interleave=1),
         Gemm(m=3, length=3, n=5, pattern=Pattern(2, 2), dataflow="os", seed=6, interleave=3),
+        Gemm(m=4, length=3, n=3, pattern=Pattern(1, 1), dataflow="ws", seed=7, interleave=1),
     ]
     jobs = [matmul_job(scheduled(each, SMALL), SMALL) for each in gemms]
     streams = ("activations", "row_weights", "column_weights")
@@ -134,7 +184,7 @@ def cases() -> list[Case]:
             idle=dict.fromkeys(streams, "random:0.6"),
             backpressure={"results": "bursts:1:9"},
         ),
-        case("reset", GEOMETRY, jobs[:1], reset_at=60),
+        case("reset", GEOMETRY, jobs[:1], reset_at=30),
         *(case("alone", GEOMETRY, [job]) for job in jobs[:2]),
     ]
 

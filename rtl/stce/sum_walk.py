@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from nofm.rtl.hierarchy import Unit
 from nofm.rtl.stce.geometry import SIZE_BITS, Geometry
+from nofm.rtl.stce.loops import nest
 
 
 class SumWalk(Unit):
@@ -21,7 +22,7 @@ class SumWalk(Unit):
     |---|---|---|---|
     | advance | 1 | in | nothing changes while low |
     | start | 1 | in | a job begins: back to its first sum |
-    | vectors, column_folds, group_folds | 24 | in | of the job: m; the others less one |
+    | vectors, column_folds, group_folds | 24 | in | of the job, less one; steady from `start` on |
     | event | 1 | in | a sum will pass |
     | passes | 1 | out | it passes |
     | address | word bits | out | its place in the accumulation buffer |
@@ -51,28 +52,30 @@ class SumWalk(Unit):
 
     def elaborate(self, platform: Any) -> Elaboratable:
         m = Module()
-        vector, column, group = Signal(SIZE_BITS), Signal(SIZE_BITS), Signal(SIZE_BITS)
-        address = Signal(self.geometry.word_bits)
         event = self.event
         for k in range(self.delay):
             later = Signal(name=f"event{k}")
             m.d.sync += later.eq(event)
             event = later
+        rounds = {
+            "vector": self.vectors,
+            "columns": self.column_folds,
+            "groups": self.group_folds,
+        }
+        loops = nest(m, "sum", rounds, step=event, start=self.start)
+        vector, columns, groups = loops.values()
+        address, first_fold = Signal(self.geometry.word_bits), Signal()
+        with m.If(event):
+            m.d.sync += address.eq(address + 1)
+            with m.If(vector.last & columns.last):
+                m.d.sync += [address.eq(0), first_fold.eq(groups.last)]
+        with m.If(self.start):
+            m.d.sync += [address.eq(0), first_fold.eq(1)]
         m.d.comb += [
             self.passes.eq(event),
             self.address.eq(address),
-            self.first_fold.eq(group == 0),
-            self.last_fold.eq(group == self.group_folds),
-            self.last_columns.eq(column == self.column_folds),
+            self.first_fold.eq(first_fold),
+            self.last_fold.eq(groups.last),
+            self.last_columns.eq(columns.last),
         ]
-        with m.If(event):
-            m.d.sync += [vector.eq(vector + 1), address.eq(address + 1)]
-            with m.If(vector + 1 == self.vectors):
-                m.d.sync += [vector.eq(0), column.eq(column + 1)]
-                with m.If(self.last_columns):
-                    m.d.sync += [column.eq(0), address.eq(0), group.eq(group + 1)]
-                    with m.If(self.last_fold):
-                        m.d.sync += group.eq(0)
-        with m.If(self.start):
-            m.d.sync += [vector.eq(0), column.eq(0), group.eq(0), address.eq(0)]
         return EnableInserter(self.advance)(m)
