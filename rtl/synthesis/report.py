@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nofm.dataflow.accelerator import Accelerator
+from nofm.kernels.folder import write_folder
 from nofm.rtl.synthesis.families import KINDS, family
 from nofm.rtl.synthesis.measure import Row
 
@@ -65,12 +72,16 @@ def notes(rows: Sequence[Row]) -> list[str]:
     return found
 
 
-def to_json(rows: Sequence[Row]) -> dict[str, Any]:
-    """Rows as one JSON document, with the versions of the tools."""
+def to_json(
+    accelerator: Accelerator, rows: Sequence[Row], left_out: Mapping[str, str]
+) -> dict[str, Any]:
+    """Rows of an accelerator's engines as one JSON document, with the versions of the tools."""
     return {
         "schema": SCHEMA,
+        "hardware": accelerator.to_document(),
         "tools": _versions(rows),
         "rows": [row.to_json() for row in rows],
+        "left_out": [{"engine": name, "reason": reason} for name, reason in left_out.items()],
         "notes": notes(rows),
     }
 
@@ -99,3 +110,34 @@ def to_csv(rows: Sequence[Row]) -> str:
             ]
         )
     return text.getvalue()
+
+
+@contextmanager
+def work_folder() -> Iterator[Path]:
+    """A folder for tools to work in, which stays where one of them failed: its log is there."""
+    folder = Path(tempfile.mkdtemp(prefix="nofm-synthesis-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def write(rows: Sequence[Row], document: Mapping[str, Any], work: Path, folder: Path) -> None:
+    """Write the document, the CSV, and what the tools were told and said.
+
+    Args:
+        rows: of the table.
+        document: their JSON document.
+        work: where the tools worked.
+        folder: where to; made if it is missing.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    kept = sorted(path for path in work.rglob("*") if path.suffix in (".log", ".ys"))
+    write_folder(
+        folder,
+        {
+            "synthesis.json": (json.dumps(document, indent=1) + "\n").encode(),
+            "synthesis.csv": to_csv(rows).encode(),
+            **{str(path.relative_to(work)): path.read_bytes() for path in kept},
+        },
+    )

@@ -134,6 +134,17 @@ def stored() -> list[Sample]:
     ]
 
 
+def beyond(geometry: Geometry) -> list[str]:
+    """Parameters of a geometry, but for rows and columns, outside those that the fit saw."""
+    found = []
+    fitted = [asdict(sample.geometry) for sample in stored() if sample.fitted]
+    for name, value in asdict(geometry).items():
+        seen = [known[name] for known in fitted]
+        if name not in ("rows", "columns") and not min(seen) <= value <= max(seen):
+            found.append(f"{name} {value} is outside {min(seen)} to {max(seen)}")
+    return found
+
+
 _GEOMETRY = [entry.name for entry in fields(Geometry)]
 
 

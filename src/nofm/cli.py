@@ -60,13 +60,14 @@ def _root(
 
 
 # Options of `simulate` that only make sense, and those that make none, beside another.
-NEEDS = {"stage": "gemm", "array": "peer"}
+NEEDS = {"stage": "gemm", "array": "peer", "route": "synth", "placer_seed": "synth"}
 EXCLUDES = {
     "gemm": ("workload", "batch", "explain"),
     "peer": ("gemm", "batch", "schedule", "explain", "output"),
     "explain": ("output", "all_rows"),
     "dataflow": ("schedule",),
     "random": ("pattern", "dataflow", "stage"),
+    "estimate": ("synth", "engines", "output"),
 }
 
 
@@ -268,9 +269,8 @@ def _check_together(context: typer.Context) -> None:
         return source is not None and source.name == "COMMANDLINE"
 
     def title(name: str) -> str:
-        return {"workload": "a workload", "output": "--output", "all_rows": "--all"}.get(
-            name, f"--{name}"
-        )
+        titles = {"workload": "a workload", "all_rows": "--all", "engines": "--engine"}
+        return titles.get(name, f"--{name.replace('_', '-')}")
 
     for name, other in NEEDS.items():
         if given(name) and not given(other):
@@ -294,6 +294,7 @@ def _check_folder(output: Path | None) -> None:
 
 @app.command()
 def rtl(
+    context: typer.Context,
     hardware: Hardware = "sat-4x4",
     settings: Settings = None,
     engines: Annotated[
@@ -302,16 +303,47 @@ def rtl(
             "--engine", help="Only this engine (repeat for more); else all that can be built."
         ),
     ] = None,
+    synth: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FAMILY",
+            help="Synthesize instead, for xcup, ecp5 (placed and routed as well) or ice40.",
+        ),
+    ] = None,
+    route: Annotated[
+        bool, typer.Option("--route/--no-route", help="Place and route what can be.")
+    ] = True,
+    placer_seed: Annotated[int, typer.Option(help="Of the placer's random numbers.")] = 1,
+    estimate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DEVICE",
+            help="Instead, estimate the array's share of xcvu9p by a model fitted to small ones.",
+        ),
+    ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Folder of its own for the Verilog.")
+        Path | None,
+        typer.Option("-o", "--output", help="Folder of its own for the Verilog, or the reports."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Write the accelerator's engines as Verilog, with what other tools need to use them."""
-    if output is None:
+    """Write the accelerator's engines as Verilog, with what other tools need to use them; or tell
+    what they take of an FPGA, and their clock."""
+    _check_together(context)
+    if output is None and synth is None and estimate is None:
         raise InputError("nofm rtl needs a folder to write to, as -o build/")
     _check_folder(output)
     machine = _accelerator(hardware, settings)
+    if estimate is not None:
+        _estimate(machine, estimate, json)
+    elif synth is not None:
+        _synthesize(machine, synth, engines or (), route, placer_seed, output, json)
+    else:
+        assert output is not None
+        _emit(machine, engines or (), output, json)
+
+
+def _emit(machine: Accelerator, engines: Sequence[str], output: Path, json: bool) -> None:
     from nofm.rtl.engines import require_amaranth
 
     require_amaranth()
@@ -319,11 +351,69 @@ def rtl(
     from nofm.samples import cases
 
     with _progress(json) as progress:
-        document = emit(machine, output, engines or (), lambda name: cases(name, machine), progress)
+        document = emit(machine, output, engines, lambda name: cases(name, machine), progress)
     if json:
         _print_json(document)
         return
     _print_engines(document, output)
+
+
+def _synthesize(
+    machine: Accelerator,
+    family: str,
+    engines: Sequence[str],
+    route: bool,
+    placer_seed: int,
+    output: Path | None,
+    json: bool,
+) -> None:
+    if not 0 <= placer_seed < 2**31:
+        raise InputError(f"--placer-seed must be from 0 to {2**31 - 1}, not {placer_seed}")
+    from nofm.rtl.engines import require_amaranth
+
+    require_amaranth()
+    from nofm.rtl.synthesis import report
+    from nofm.rtl.synthesis.engines import measure_engines
+
+    with _progress(json) as progress, report.work_folder() as work:
+        rows, left_out = measure_engines(
+            machine, family, work, engines, route=route, seed=placer_seed, progress=progress
+        )
+        document = report.to_json(machine, rows, left_out)
+        if output is not None:
+            report.write(rows, document, work, output)
+    if json:
+        _print_json(document)
+        return
+    console = _console()
+    console.print(report.table(rows))
+    _print_notes([f"{name} is left out: {reason}" for name, reason in left_out.items()], console)
+    if output is not None:
+        console.print(f"Wrote {output}/synthesis.json and .csv, and the tools' logs.")
+
+
+def _estimate(machine: Accelerator, device: str, json: bool) -> None:
+    from nofm.rtl.stce.geometry import Geometry
+    from nofm.rtl.synthesis import estimate
+
+    found = estimate.estimate(Geometry.of(machine), device)
+    if json:
+        _print_json(estimate.to_json(machine, found))
+        return
+    from nofm.simulator.report.tables import records_table
+
+    columns = {
+        "resource": "resource",
+        "needs": "needs",
+        "has": f"{device.upper()}\nhas",
+        "share": "share\n%",
+        "error": "largest\nerror %",
+    }
+    array = f"{machine.array.rows} x {machine.array.columns}"
+    title = f"Array of {machine.name}, {array}, estimated"
+    console = _console()
+    console.print(records_table(title, estimate.records(found), columns))
+    _print_notes(estimate.notes(found), console)
 
 
 def _print_engines(document: dict[str, Any], output: Path) -> None:

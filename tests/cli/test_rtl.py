@@ -78,3 +78,48 @@ def test_without_amaranth(nofm: Run, tmp_path: Path, monkeypatch: pytest.MonkeyP
         "the Python package amaranth is not installed: pip install 'nofm[rtl]'"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+SMALL = ("rtl", "--engine", "wuve", "--set", "wuve.lanes=1", "--set", "wuve.latency_cycles=6")
+
+
+def test_resources_of_a_family(nofm: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "reports"
+    ran = nofm(*SMALL, "--synth", "ice40", "-o", folder)
+    assert (ran.code, ran.err) == (0, "")
+    document = json.loads((folder / "synthesis.json").read_text("utf-8"))
+    assert document["schema"] == "nofm.synthesis/1"
+    (row,) = document["rows"]
+    (line,) = [line for line in ran.out.splitlines() if line.startswith("wuve")]
+    assert line.split()[1:8] == ["lanes", "1,", "latency", "6", "ice40", f"{row['lut']:,}", "0"]
+    assert f"Wrote {folder}/synthesis.json and .csv, and the tools' logs.\n" in ran.out
+
+
+def test_an_estimate(nofm: Run) -> None:
+    command = ("rtl", "--hardware", "sat-32x32", "--estimate", "xcvu9p")
+    document = nofm(*command, "--json").document()
+    assert document["schema"] == "nofm.estimate/1"
+    assert (document["needs"]["dsp"], document["has"]["dsp"]) == (1024, 6840)
+    ran = nofm(*command)
+    assert ran.out.startswith("Array of sat-32x32, 32 x 32, estimated")
+    (line,) = [line for line in ran.out.splitlines() if line.startswith("DSP")]
+    assert line.split() == ["DSP", "1,024", "6,840", "14.97", "0.00"]
+
+
+def test_bad_input_of_synthesis(nofm: Run, tmp_path: Path) -> None:
+    assert nofm("rtl", "--synth", "ice4").refusal() == (
+        "unknown FPGA family 'ice4': did you mean ice40? (known: xcup, ecp5, ice40)"
+    )
+    assert nofm("rtl", "--synth", "ecp5", "--placer-seed", "-1").refusal() == (
+        "--placer-seed must be from 0 to 2147483647, not -1"
+    )
+    assert nofm("rtl", "-o", tmp_path / "x", "--no-route").refusal() == (
+        "--route only goes with --synth, which is not given"
+    )
+    assert nofm("rtl", "--estimate", "xcvu9p", "--engine", "stce").refusal() == (
+        "--engine does not go with --estimate: give one of them"
+    )
+    assert nofm("rtl", "--estimate", "xcvu").refusal() == (
+        "unknown device 'xcvu': did you mean xcvu9p? (known: xcvu9p)"
+    )
+    assert not (tmp_path / "x").exists()
