@@ -19,6 +19,8 @@ from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
+from nofm.rtl.unread import without_unread
+
 
 class Unit(wiring.Component):
     """A module with a name and plain packed vectors as its ports.
@@ -101,7 +103,7 @@ def emitted(*tops: Unit) -> Iterator[Emitted]:
                     strip_internal_attrs=True,
                 )
             done.add(name)
-            yield Emitted(unit, text, tuple(library.placed))
+            yield Emitted(unit, without_unread(text), tuple(library.placed))
 
 
 def modules(top: Unit) -> dict[str, str]:

@@ -151,7 +151,7 @@ class Adder(Unit):
         # The carry into the lowest place completes the negation of a subtracted addend.
         left = Cat(v.subtract, Const(0, _EXTRA), v.big)
         right = Cat(v.subtract, v.addend)
-        total = named(m, "total", left + right)
+        total = named(m, "total", (left + right)[1:])
         zeros = leading_zeros(m, "near_zeros", v.near_size[:-1])
         near_one = named(m, "near_one", v.near_size.any())
         near_shift: Value = zeros
@@ -168,7 +168,7 @@ class Adder(Unit):
             "down": _minus_one(v.exponent),
             "carry": total[-1] & ~v.subtract,
             "lost": ~total[-2] & v.subtract,
-            "total": total[1:-1],
+            "total": total[:-1],
             "near": v.near,
             "near_size": v.near_size,
             "near_shift": near_shift,
@@ -180,7 +180,8 @@ class Adder(Unit):
     def _normalise(self, m: Module, v: Any) -> dict[str, Value]:
         """The leading one in its place, and whether to round up."""
         bits = self.form.fraction_bits
-        near = shift_left(m, "near", v.near_size[:-1], v.near_shift)
+        # Without subnormals, the difference's leading one is always the hidden one.
+        near = shift_left(m, "near", v.near_size[: bits + self.subnormals], v.near_shift)
         near_fraction = near[:bits]
         near_exponent: Value = Const(0, len(v.exponent))
         exponent = v.exponent
@@ -214,7 +215,8 @@ class Adder(Unit):
     def _round(self, m: Module, v: Any) -> Value:
         """The sum's bits. A fraction that rounds up past its end carries into the exponent."""
         form = self.form
-        rounded = named(m, "rounded", Cat(v.fraction, v.exponent) + v.increment)[: form.width - 1]
+        carried = (Cat(v.fraction, v.exponent) + v.increment)[: form.width - 1]
+        rounded = named(m, "rounded", carried)
         chosen = named(m, "chosen", Mux(v.near, Cat(v.near_fraction, v.near_exponent), rounded))
         fraction = chosen[: form.fraction_bits] & ~v.infinite.replicate(form.fraction_bits)
         exponent = chosen[form.fraction_bits :] | v.infinite.replicate(form.exponent_bits)

@@ -26,18 +26,17 @@ def normalise(m: Module, name: str, form: FloatFormat, bits: Value) -> Signal:
     """
     half_range = 1 << (form.exponent_bits - 1)
     fraction, exponent = form.fraction(bits), form.exponent(bits)
-    tiny = named(m, f"{name}_tiny", ~exponent.any())
+    normal = named(m, f"{name}_normal", exponent.any())
     zeros = leading_zeros(m, f"{name}_zeros", fraction)
-    shifted = shift_left(m, f"{name}_fraction", fraction, zeros)
-    out = Signal(form.width + 1, name=f"{name}_normalised")
     # The highest one of a subnormal number's fraction becomes hidden.
-    hidden = Cat(Const(0, 1), shifted[:-1])
+    shifted = shift_left(m, f"{name}_fraction", Cat(Const(0, 1), fraction[:-1]), zeros)
+    out = Signal(form.width + 1, name=f"{name}_normalised")
     out_exponent = Signal(form.exponent_bits + 1, name=f"{name}_exponent")
     with m.If(exponent.all()):
         m.d.comb += out_exponent.eq((1 << len(out_exponent)) - 1)
-    with m.Elif(~tiny):
+    with m.Elif(normal):
         m.d.comb += out_exponent.eq(exponent + half_range)
     with m.Elif(fraction.any()):
         m.d.comb += out_exponent.eq(half_range - zeros)
-    m.d.comb += out.eq(Cat(Mux(tiny, hidden, fraction), out_exponent, form.sign(bits)))
+    m.d.comb += out.eq(Cat(Mux(normal, fraction, shifted), out_exponent, form.sign(bits)))
     return out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Const, Module, Signal, Value
 
 from nofm.kernels.errors import positive
 
@@ -42,6 +42,8 @@ class Pipeline:
                 register = Signal(len(value), name=f"{name}_{number}_{stage}", reset_less=True)
                 self._m.d.sync += register.eq(value)
                 value = register
+            if not isinstance(value, Signal | Const):
+                value = named(self._m, f"{name}_{number}", value)
             setattr(past, name, value)
         return past
 

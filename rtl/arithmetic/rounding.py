@@ -57,7 +57,8 @@ def round_to(
     fraction = v.significand[rest:-1]
     increment = v.significand[rest - 1] & (fraction[0] | v.significand[: rest - 1].any())
     # A fraction that rounds up past its end carries into the exponent.
-    rounded = named(m, "rounded", Cat(fraction, v.exponent) + increment)
+    carried = (Cat(fraction, v.exponent) + increment)[: form.width - 1]
+    rounded = named(m, "rounded", carried)
     infinity = Const(form.infinite_exponent << bits, form.width - 1)
-    size = Mux(v.infinite, infinity, rounded[: form.width - 1])
+    size = Mux(v.infinite, infinity, rounded)
     return Mux(v.invalid, Const(form.nan, form.width), Cat(size, v.sign))

@@ -50,18 +50,16 @@ def leading_zeros(m: Module, name: str, value: Value) -> Signal:
     return count
 
 
-def _count(m: Module, name: str, value: Value) -> tuple[Signal, Signal]:
+def _count(m: Module, name: str, value: Value) -> tuple[Value, Signal]:
     """Whether `value` is 0, and its leading zeros modulo its width, a power of two."""
     width = len(value)
     if width == 2:
-        return (
-            named(m, f"{name}_none_{width}", ~value.any()),
-            named(m, f"{name}_count_{width}", ~value[1]),
-        )
+        return ~value.any(), named(m, f"{name}_count_{width}", ~value[1])
     half = width // 2
     none_low, low = _count(m, f"{name}_l", value[:half])
     none_high, high = _count(m, f"{name}_h", value[half:])
+    none_high = named(m, f"{name}_h_none_{half}", none_high)
     return (
-        named(m, f"{name}_none_{width}", none_low & none_high),
+        none_low & none_high,
         named(m, f"{name}_count_{width}", Cat(Mux(none_high, low, high), none_high)),
     )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from nofm.rtl.emit.design import Design
+from nofm.rtl.emit.lint import CONTROL_FILE
 from nofm.rtl.emit.vivado import PART
 from nofm.rtl.engines import ENGINES
 
@@ -47,6 +48,10 @@ def core(design: Design, paths: Sequence[str], bench: Sequence[str]) -> str:
         "    files:",
         *(f"      - {path}" for path in paths),
         "    file_type: verilogSource",
+        "  lint:",
+        "    files:",
+        f"      - {CONTROL_FILE}",
+        "    file_type: vlt",
         "  bench:",
         "    files:",
         *(f"      - {path}: {{copyto: {path}}}" for path in bench),
@@ -65,8 +70,8 @@ def core(design: Design, paths: Sequence[str], bench: Sequence[str]) -> str:
             "    flow: lint",
             "    flow_options:",
             "      tool: verilator",
-            f"      verilator_options: [{NO_STOP}]",
-            "    filesets: [rtl]",
+            "      verilator_options: [-Wall]",
+            "    filesets: [rtl, lint]",
             top,
             "",
             f"  sim_{engine}:",

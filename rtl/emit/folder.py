@@ -16,6 +16,7 @@ from nofm.kernels.folder import check_folder, write_folder
 from nofm.rtl.bench.cases import Case, write_cases
 from nofm.rtl.emit.core import core
 from nofm.rtl.emit.design import Design, Progress
+from nofm.rtl.emit.lint import CONTROL_FILE, control_file
 from nofm.rtl.emit.manifest import SCHEMA, manifest
 from nofm.rtl.emit.readme import readme
 from nofm.rtl.emit.vivado import script
@@ -84,6 +85,7 @@ def files(
             )
     copied = sorted([*bench, *case_files, *(path for path in contents if path.endswith(".json"))])
     contents["nofm.core"] = core(design, list(paths.values()), copied)
+    contents[CONTROL_FILE] = control_file()
     contents["hardware.toml"] = design.accelerator.to_toml()
     contents |= bench
     contents["run.py"] = _python_files("nofm.rtl.emit")["run.py"]

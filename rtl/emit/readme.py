@@ -29,19 +29,21 @@ ports `x_valid`, `x_ready` and `x_data`; a word moves in a cycle in which valid 
 | `<engine>.f` | the files of an engine, for tools that read file lists |
 | `<engine>.tcl` | synthesis of an engine in Vivado |
 | `nofm.core` | FuseSoC core, `{core}` |
+| `lint.vlt` | Verilator's warnings that mean nothing here, each with the reason |
 | `manifest.json` | the engines for programs |
 | `hardware.toml` | the accelerator |
 | `bench/`, `cases/`, `run.py` | the cocotb bench, cases, and the command that runs them |
 
 With `{first}` as the example, in this folder:
 
-    verilator --lint-only -Wno-fatal --top-module {top} -f {first}.f
+    verilator --lint-only -Wall --top-module {top} lint.vlt -f {first}.f
+    yosys -p "read_verilog verilog/*.v; hierarchy -check -top {top}; proc; check -assert"
     iverilog -g2005 -t null -s {top} -c {first}.f
     yosys -p "read_verilog verilog/*.v; synth_xilinx -family xcup -top {top}"
 
 Anywhere else, with `DIR` for this folder:
 
-    verilator --lint-only -Wno-fatal --top-module {top} -F DIR/{first}.f
+    verilator --lint-only -Wall --top-module {top} DIR/lint.vlt -F DIR/{first}.f
     vivado -mode batch -source DIR/{first}.tcl
     fusesoc --cores-root DIR run --target lint_{first} {core}
     python DIR/run.py {first}

@@ -57,7 +57,7 @@ class Lane(Unit):
         pairs = [(i, k) for k in entries for i in range(k)]
 
         # The state before this element.
-        first = Signal()
+        goes_on = Signal()
         empty = [0] * g.entries + list(entries)
         widths = [VALUE_BITS] * g.entries + [g.index_bits] * g.entries
         widths += [1] * (g.entries + len(pairs))
@@ -66,10 +66,10 @@ class Lane(Unit):
         kept = Signal(g.state_bits)
         at = 0
         for part, width, nothing in zip(before, widths, empty, strict=True):
-            m.d.comb += part.eq(Mux(first, Const(nothing, width), kept[at : at + width]))
+            m.d.comb += part.eq(Mux(goes_on, kept[at : at + width], Const(nothing, width)))
             at += width
         m.d.comb += [
-            first.eq(self.index == 0),
+            goes_on.eq(self.index != 0),
             kept.eq(Mux(self.chained, self.state_left, self.state)),
         ]
         values, indices = before[: g.entries], before[g.entries : 2 * g.entries]
@@ -89,37 +89,42 @@ class Lane(Unit):
 
         # The smallest entry, of equal ones the last, goes when the element beats it.
         smallest = [Signal(name=f"smallest_{i}") for i in entries]
-        gone = [Signal(name=f"gone_{i}") for i in entries]
         full, replace = Signal(), Signal()
         m.d.comb += [
             full.eq(self.index > self.last_entry),
             replace.eq(full & Cat(s & b for s, b in zip(smallest, beats, strict=True)).any()),
         ]
         load = [Signal(name=f"load_{i}") for i in entries]
-        shift = [Signal(name=f"shift_{i}") for i in entries]
+        # The last entry has no neighbour that could move into its place.
+        gone = [Signal(name=f"gone_{i}") for i in entries[:-1]]
+        shift = [Signal(name=f"shift_{i}") for i in entries[:-1]]
         for i in entries:
             below = [holds[j, i] for j in range(i)]
             above = [~holds[i, j] | (self.last_entry < j) for j in range(i + 1, g.entries)]
+            exists = self.last_entry >= i if i else Const(1, 1)
             m.d.comb += [
-                smallest[i].eq(Cat(*below, *above, self.last_entry >= i).all()),
-                gone[i].eq(Cat(smallest[: i + 1]).any()),
+                smallest[i].eq(Cat(*below, *above, exists).all()),
                 load[i].eq(Mux(full, replace & (self.last_entry == i), self.index == i)),
-                shift[i].eq(replace & gone[i] & (self.last_entry > i)),
+            ]
+        for i, moves in enumerate(shift):
+            m.d.comb += [
+                gone[i].eq(Cat(smallest[: i + 1]).any()),
+                moves.eq(replace & gone[i] & (self.last_entry > i)),
             ]
 
         def after(old: list[Signal], i: int, new: Value) -> Value:
-            moved = old[i + 1] if i + 1 < g.entries else old[i]
-            return Mux(load[i], new, Mux(shift[i], moved, old[i]))
+            stays = Mux(shift[i], old[i + 1], old[i]) if i < len(shift) else old[i]
+            return Mux(load[i], new, stays)
 
         parts: list[Value] = [after(values, i, self.element) for i in entries]
         parts += [after(indices, i, self.index) for i in entries]
         parts += [after(nans, i, is_nan) for i in entries]
         for i, k in pairs:
-            stays = holds[i, k]
-            moves = (
-                stays if k + 1 == g.entries else Mux(shift[i], holds[i + 1, k + 1], holds[i, k + 1])
-            )
-            new = Mux(shift[i], ~beats[min(i + 1, g.entries - 1)], ~beats[i])
-            parts.append(Mux(load[k], new, Mux(shift[k], moves, stays)))
+            stays: Value = holds[i, k]
+            if k < len(shift):
+                moved = Mux(shift[i], holds[i + 1, k + 1], holds[i, k + 1])
+                stays = Mux(shift[k], moved, stays)
+            new = Mux(shift[i], ~beats[i + 1], ~beats[i])
+            parts.append(Mux(load[k], new, stays))
         m.d.sync += self.state.eq(Cat(parts))
         return EnableInserter(self.advance)(m)

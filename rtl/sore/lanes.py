@@ -93,11 +93,9 @@ class Lanes(Unit):
         Along it go a row's state, its place in its group, and the columns that are left of it.
         """
         g, both = self.geometry, job["both"]
-        enters, again, goes_on = Signal(), Signal(), Signal()
-        m.d.comb += [
-            enters.eq(beat["valid"] & both),
-            again.eq(enters & (beat["position"] != 0)),
-        ]
+        enters, goes_on = Signal(), Signal()
+        m.d.comb += enters.eq(beat["valid"] & both)
+        again = enters & (beat["position"] != 0)
         state = self._waiting(m, lanes[2 * g.half - 1].state, goes_on, again)
         index, left = beat["position"], Mux(enters, beat["columns"], 0)
         last_slot: Value = beat["slot_end"]
@@ -131,19 +129,22 @@ class Lanes(Unit):
             index, left, last_slot, state = next_index, next_left, next_slot, lane.state
         m.d.sync += goes_on.eq(both & works & ~end)
 
-    def _waiting(self, m: Module, state: Value, goes_on: Value, again: Value) -> Value:
-        """The state that enters the chain `again`, of those that have left it and go on.
+    def _waiting(self, m: Module, state: Value, goes_on: Value, enters_again: Value) -> Value:
+        """The state that enters the chain again, of those that have left it and go on.
 
         A state waits for as long as its row group has more rows than the chain has lanes.
         """
         depth = self.geometry.group - self.geometry.half
         if depth < 1:
             return state
-        m.submodules.states = states = Memory(shape=len(state), depth=depth, init=[])
+        # A memory of one word would have an address of no bits.
+        m.submodules.states = states = Memory(shape=len(state), depth=max(2, depth), init=[])
         write, read = states.write_port(), states.read_port(domain="comb")
-        head, tail, level = Signal(range(depth)), Signal(range(depth)), Signal(range(depth + 1))
-        push, pop, chosen = Signal(), Signal(), Signal(len(state))
+        head, tail = Signal.like(read.addr), Signal.like(write.addr)
+        level = Signal(range(depth + 1))
+        again, push, pop, chosen = Signal(), Signal(), Signal(), Signal(len(state))
         m.d.comb += [
+            again.eq(enters_again),
             pop.eq(again & (level != 0)),
             push.eq(goes_on & ~(again & (level == 0))),
             write.addr.eq(tail),

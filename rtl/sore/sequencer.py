@@ -91,8 +91,6 @@ class Sequencer(Unit):
             tap_end.eq(tap == 0),
             ahead.eq(position + job["step"]),
             next_position.eq(Mux(ahead > job["last_index"], ahead - job["last_index"] - 1, ahead)),
-            # The row's groups go on in the next slot, and its state is still under way.
-            pause.eq(job["both"] & ~slot_end & (next_position != 0) & (last_row < chained)),
             onward.eq(Mux(waiting, wait == 0, self.take & row_end & ~pause)),
             stop.eq(onward & slot_end & group_end & tap_end),
             self.finish.eq(draining & (wait == 0)),
@@ -108,13 +106,19 @@ class Sequencer(Unit):
             beat["position"].eq(position),
             beat["slot_end"].eq(slot_end),
         ]
+        # A chain of one lane gives a state back before the next slot.
+        if chained:
+            # The row's groups go on in the next slot, and its state is still under way.
+            goes_on = job["both"] & ~slot_end & (next_position != 0)
+            m.d.comb += pause.eq(goes_on & (last_row < chained))
         m.d.sync += self.take.eq(self.take_next)
         with m.If(self.advance):
             m.d.sync += wait.eq(wait - 1)
             with m.If(self.take):
                 m.d.sync += row.eq(row + 1)
-            with m.If(self.take & row_end & pause):
-                m.d.sync += [waiting.eq(1), wait.eq(chained - 1 - last_row)]
+            if chained:
+                with m.If(self.take & row_end & pause):
+                    m.d.sync += [waiting.eq(1), wait.eq(chained - 1 - last_row)]
             with m.If(onward):
                 m.d.sync += [
                     waiting.eq(0),

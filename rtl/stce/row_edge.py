@@ -116,12 +116,14 @@ class RowEdge(Unit):
         g = self.geometry
         parts = []
         for beat in range(g.beats):
-            memory = Memory(shape=g.port * WIDTH, depth=1 << (g.turn_bits + 1), init=[])
+            # The last beat may hold fewer activations.
+            width = min(g.port, g.group - beat * g.port) * WIDTH
+            memory = Memory(shape=width, depth=1 << (g.turn_bits + 1), init=[])
             m.submodules[f"replay{beat}"] = memory
             write, read = memory.write_port(), memory.read_port(domain="comb")
             m.d.comb += [
                 write.addr.eq(Cat(now.fetch_sum, now.fetch_half)),
-                write.data.eq(Mux(self.needs_group, self.beat, 0)),
+                write.data.eq(Mux(self.needs_group, self.beat[:width], 0)),
                 write.en.eq(now.fetch & (now.fetch_beat == beat)),
                 read.addr.eq(Cat(now.group, now.half)),
             ]

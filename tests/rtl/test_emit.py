@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -122,18 +121,12 @@ def test_streams_are_whole(document: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_simulators_read_it(folder: Path, document: dict[str, Any], engine: str) -> None:
-    """Icarus as strict Verilog-2001 in the folder, Verilator from elsewhere."""
+def test_icarus_reads_it(folder: Path, document: dict[str, Any], engine: str) -> None:
+    """As strict Verilog-2001. `test_lint` has it read by Verilator and Yosys."""
     top = next(each["top"] for each in document["engines"] if each["engine"] == engine)
-    icarus, verilator = find.icarus(), find.verilator()
-    strict = ["-g2001", "-t", "null", "-s", top, "-c", f"{engine}.f"]
-    lint = ["--lint-only", "-Wno-fatal", "--top-module", top, "-F", str(folder / f"{engine}.f")]
-    for tool, arguments, here in ((icarus, strict, folder), (verilator, lint, folder.parent)):
-        command = [tool.path, *arguments]
-        done = subprocess.run(
-            command, cwd=here, env=tool.environ(), capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
+    command = [find.icarus().path, "-g2001", "-t", "null", "-s", top, "-c", f"{engine}.f"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_core_names_what_is_there(folder: Path, document: dict[str, Any]) -> None:
@@ -230,9 +223,13 @@ def test_the_same_input_gives_the_same_bytes(folder: Path, tmp_path: Path) -> No
     assert first == second
 
 
-@pytest.mark.slow
-def test_a_large_array_takes_less_than_half_a_minute(tmp_path: Path) -> None:
-    start = time.perf_counter()
-    document = emit(load("sat-32x32"), tmp_path / "build", ["stce"])
-    assert time.perf_counter() - start < 30
-    assert {"nofm_stce", "nofm_uspe"} <= {module["module"] for module in document["modules"]}
+def test_a_larger_array_has_the_same_modules(document: dict[str, Any], tmp_path: Path) -> None:
+    """More of them are placed, and only the module that places them grows."""
+    larger = MACHINE.with_values(**{"array.rows": 8, "array.columns": 7})
+    found = emit(larger, tmp_path / "build", ["stce"])
+    (small,) = [each for each in document["engines"] if each["engine"] == "stce"]
+    (large,) = found["engines"]
+    assert large["files"] == small["files"]
+    lines = [{each["file"]: each["lines"] for each in d["modules"]} for d in (document, found)]
+    assert lines[1]["verilog/nofm_stce.v"] > 2 * lines[0]["verilog/nofm_stce.v"]
+    assert lines[1]["verilog/nofm_uspe.v"] == lines[0]["verilog/nofm_uspe.v"]
