@@ -96,15 +96,11 @@ WAIVERS = (
         "UNUSEDSIGNAL",
         "Fields of a job.",
         "Each part of an engine gets the whole word, and reads the fields that concern it.",
-        ("Bits of signal are not used: 'job'*",),
-        ("nofm_stce_drain", "nofm_sore_sequencer_*", "nofm_sore_lanes_*"),
-    ),
-    Waiver(
-        "UNUSEDSIGNAL",
-        "Control that leaves the last row.",
-        "All that it tells there is that a fold's first sum is ready.",
-        ("Bits of signal are not used: 'delayed_next*",),
-        ("nofm_stce",),
+        ("Bits of signal are not used: 'job*",),
+        (
+            *("nofm_stce", "nofm_stce_slots", "nofm_stce_fetch", "nofm_stce_load"),
+            *("nofm_stce_drain", "nofm_sore_sequencer_*", "nofm_sore_lanes_*"),
+        ),
     ),
     Waiver(
         "UNUSEDSIGNAL",

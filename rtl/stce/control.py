@@ -7,19 +7,13 @@ from amaranth.lib import data
 from nofm.rtl.stce.geometry import SIZE_BITS, Geometry, bits
 
 
-def row_control(geometry: Geometry) -> data.StructLayout:
-    """What an array row does in a cycle; the same word reaches the next row some cycles later.
+def sent_control(geometry: Geometry) -> data.StructLayout:
+    """What slots say to an array row.
 
     slot: a slot enters the row. Of that slot: `first` addition to its sum, `leaves` the row
     downward after it (WS), `swap` to the other weight bank (WS, first slot of a fold), `half` of
     the replay buffer and `group` in it that has its activations, `sum` its sum's place (bank,
     turn), `entry` its weight's place in the bank (WS) or its number in the group (OS).
-
-    fetch: a beat of activations comes from the port, for group `fetch_sum`, beat `fetch_beat`, into
-    `fetch_half`; `fetch_short` in folds that not all rows work on.
-
-    load: a weight enters at the left edge (WS), number `load_slot` of its group; `load_short`
-    like `fetch_short`.
     """
     return data.StructLayout(
         {
@@ -31,16 +25,43 @@ def row_control(geometry: Geometry) -> data.StructLayout:
             "group": geometry.turn_bits,
             "sum": geometry.sum_bits,
             "entry": geometry.entry_bits,
+        }
+    )
+
+
+def fetch_control(geometry: Geometry) -> data.StructLayout:
+    """What fetching says to an array row.
+
+    fetch: a beat of activations comes from the port, for group `fetch_sum`, beat `fetch_beat`, into
+    `fetch_half`; `fetch_short` in folds that not all rows work on.
+    """
+    return data.StructLayout(
+        {
             "fetch": 1,
             "fetch_half": 1,
             "fetch_sum": geometry.turn_bits,
             "fetch_beat": geometry.beat_bits,
             "fetch_short": 1,
-            "load": 1,
-            "load_short": 1,
-            "load_slot": geometry.entry_bits,
         }
     )
+
+
+def load_control(geometry: Geometry) -> data.StructLayout:
+    """What loading says to an array row.
+
+    load: a weight enters at the left edge (WS), number `load_slot` of its group; `load_short` in
+    folds that not all rows work on.
+    """
+    return data.StructLayout({"load": 1, "load_short": 1, "load_slot": geometry.entry_bits})
+
+
+def row_control(geometry: Geometry) -> data.StructLayout:
+    """What an array row does in a cycle; the same word reaches the next row some cycles later.
+
+    Slots, fetching and loading have a part of it each, the first one lowest.
+    """
+    parts = (sent_control(geometry), fetch_control(geometry), load_control(geometry))
+    return data.StructLayout({name: size for part in parts for name, size in part.members.items()})
 
 
 def slot_control(geometry: Geometry) -> data.StructLayout:

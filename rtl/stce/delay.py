@@ -14,14 +14,14 @@ from nofm.rtl.hierarchy import Unit
 class Delay(Unit):
     """Words, some cycles later.
 
-    `later` in cycle t is `given` of cycle t + 1 - `delay`: at a delay of 1, that of the same cycle.
+    `later` in cycle t is `given` of cycle t + 1 - `cycles`: at 1, that of the same cycle.
     Words from before `restart` are zeros. One word a cycle.
 
     | port | width | direction | |
     |---|---|---|---|
     | advance | 1 | in | nothing changes while low |
-    | restart | 1 | in | forget all; a new `delay` is there from this cycle on |
-    | delay | bits of `longest` | in | 1 to `longest` |
+    | restart | 1 | in | forget all; new `cycles` are there from this cycle on |
+    | cycles | bits of `longest` | in | 1 to `longest` |
     | given, later | width | in, out | words |
     """
 
@@ -32,7 +32,7 @@ class Delay(Unit):
             {
                 "advance": In(1),
                 "restart": In(1),
-                "delay": In(longest.bit_length()),
+                "cycles": In(longest.bit_length()),
                 "given": In(width),
                 "later": Out(width),
             }
@@ -40,7 +40,7 @@ class Delay(Unit):
 
     def elaborate(self, platform: Any) -> Elaboratable:
         m = Module()
-        places = len(self.delay)
+        places = len(self.cycles)
         m.submodules.line = line = Memory(shape=self.width, depth=1 << places, init=[])
         write, read = line.write_port(), line.read_port(domain="comb")
         # A word leaves the memory a cycle before it is due; one that is due so soon passes it by.
@@ -48,8 +48,8 @@ class Delay(Unit):
         m.d.comb += [write.data.eq(self.given), write.en.eq(1)]
         m.d.sync += [
             write.addr.eq(write.addr + 1),
-            read.addr.eq(write.addr + 3 - self.delay),
-            held.eq(Mux(self.delay == 2, self.given, read.data)),
+            read.addr.eq(write.addr + 3 - self.cycles),
+            held.eq(Mux(self.cycles == 2, self.given, read.data)),
         ]
         # The memory is never cleared: for as long as the delay, it holds words from before.
         green, ripe = Signal(places), Signal()
@@ -57,7 +57,7 @@ class Delay(Unit):
         with m.If(green == 1):
             m.d.sync += ripe.eq(1)
         with m.If(self.restart):
-            m.d.sync += [green.eq(self.delay - 1), ripe.eq(self.delay == 1)]
-        due = Mux(self.delay == 1, self.given, held)
+            m.d.sync += [green.eq(self.cycles - 1), ripe.eq(self.cycles == 1)]
+        due = Mux(self.cycles == 1, self.given, held)
         m.d.comb += self.later.eq(Mux(ripe & ~self.restart, due, 0))
         return EnableInserter(self.advance)(m)

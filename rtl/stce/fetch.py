@@ -9,11 +9,8 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from nofm.rtl.hierarchy import Unit
-from nofm.rtl.stce.control import job_layout, row_control
+from nofm.rtl.stce.control import fetch_control, job_layout
 from nofm.rtl.stce.geometry import Geometry
-
-FETCHED = ("fetch", "fetch_half", "fetch_sum", "fetch_beat", "fetch_short")
-"""Fields of `row_control` that fetching fills."""
 
 
 class Fetch(Unit):
@@ -29,7 +26,7 @@ class Fetch(Unit):
     | begin | 1 | in | start to fetch what follows |
     | exists, ragged, short | 1 | in | of what follows, until the next `begin`: whether there is \
 something, it is a fold's last block (WS), not all rows work on it |
-    | control | `row_control` | out | the fields `FETCHED` of the first row's control |
+    | control | `fetch_control` | out | for the first row |
     | fetches | 1 | out | the cycle is one of those |
     """
 
@@ -45,7 +42,7 @@ something, it is a fold's last block (WS), not all rows work on it |
                 "exists": In(1),
                 "ragged": In(1),
                 "short": In(1),
-                "control": Out(row_control(g).size),
+                "control": Out(fetch_control(g).size),
                 "fetches": Out(1),
             }
         )
@@ -54,7 +51,7 @@ something, it is a fold's last block (WS), not all rows work on it |
         m = Module()
         g = self.geometry
         job = data.View(job_layout(g), self.job)
-        control = data.View(row_control(g), self.control)
+        control = data.View(fetch_control(g), self.control)
         stationary = ~job.output_stationary
         place_r, place = Signal(g.turn_bits), Signal(g.turn_bits)
         beat_r, beat = Signal(g.beat_bits), Signal(g.beat_bits)

@@ -9,11 +9,8 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from nofm.rtl.hierarchy import Unit
-from nofm.rtl.stce.control import job_layout, row_control
+from nofm.rtl.stce.control import job_layout, load_control
 from nofm.rtl.stce.geometry import Geometry
-
-LOADED = ("load", "load_short", "load_slot")
-"""Fields of `row_control` that loading fills."""
 
 
 class Load(Unit):
@@ -25,7 +22,7 @@ class Load(Unit):
     | job | `job_layout` | in | the job |
     | begin | 1 | in | start to load for the fold that follows; there is one |
     | last_columns, short | 1 | in | it is a last column fold; not all rows work on it |
-    | control | `row_control` | out | the fields `LOADED` of the first row's control |
+    | control | `load_control` | out | for the first row |
     | loads | 1 | out | the cycle is one of those |
     """
 
@@ -39,7 +36,7 @@ class Load(Unit):
                 "begin": In(1),
                 "last_columns": In(1),
                 "short": In(1),
-                "control": Out(row_control(g).size),
+                "control": Out(load_control(g).size),
                 "loads": Out(1),
             }
         )
@@ -48,7 +45,7 @@ class Load(Unit):
         m = Module()
         g = self.geometry
         job = data.View(job_layout(g), self.job)
-        control = data.View(row_control(g), self.control)
+        control = data.View(load_control(g), self.control)
         slot_r, slot = Signal(g.entry_bits), Signal(g.entry_bits)
         left_r, left = Signal(g.used_bits), Signal(g.used_bits)
         goes_on, last = Signal(), Signal()

@@ -10,17 +10,16 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from nofm.rtl.arithmetic.half import WIDTH
-from nofm.rtl.hierarchy import Unit, place
+from nofm.rtl.hierarchy import Unit
 from nofm.rtl.stce.control import row_control, slot_control, weight
-from nofm.rtl.stce.delay import Delay
 from nofm.rtl.stce.geometry import Geometry
 
 
 class RowEdge(Unit):
     """What stands left of an array row.
 
-    The control word is registered here, and handed to the next row `row_delay` cycles later: every
-    row is a delayed copy of the first. The replay buffer holds two blocks of `sums` groups: the
+    The control word is registered here, and handed on to the next row some cycles later: every row
+    is a delayed copy of the first. The replay buffer holds two blocks of `sums` groups: the
     port fills one while the other is sent, as often as the control says; OS uses one group of each.
 
     | port | width | direction | |
@@ -28,8 +27,7 @@ class RowEdge(Unit):
     | advance | 1 | in | nothing changes while low |
     | dense | 1 | in | the job's weights are dense: their indices are their numbers |
     | idle_when_short | 1 | in | the row has no work in a job's short folds |
-    | restart, row_delay | 1, delay bits | in | another job's delay is there from this cycle on |
-    | control_next, delayed_next | `row_control` | in, out | next cycle's control; the next row's |
+    | control_next, control_now | `row_control` | in, out | control of the next cycle; of this one |
     | needs_group, needs_group_next | 1 | out | a beat is taken from the port; in the next cycle |
     | needs_weight, needs_weight_next | 1 | out | a weight is taken; in the next cycle |
     | beat | port x 17 | in | activations at the port |
@@ -49,10 +47,8 @@ class RowEdge(Unit):
                 "advance": In(1),
                 "dense": In(1),
                 "idle_when_short": In(1),
-                "restart": In(1),
-                "row_delay": In(g.longest_row_delay.bit_length()),
                 "control_next": In(control),
-                "delayed_next": Out(control),
+                "control_now": Out(control),
                 "needs_group": Out(1),
                 "needs_group_next": Out(1),
                 "needs_weight": Out(1),
@@ -74,7 +70,7 @@ class RowEdge(Unit):
         now = Signal(layout)
         coming = data.View(layout, self.control_next)
         m.d.sync += now.eq(coming)
-        self._delay(m, platform, now)
+        m.d.comb += self.control_now.eq(now.as_value())
         for control, group, kept in (
             (now, self.needs_group, self.needs_weight),
             (coming, self.needs_group_next, self.needs_weight_next),
@@ -100,17 +96,6 @@ class RowEdge(Unit):
                 pushed.index.eq(Mux(self.dense, now.load_slot, given.index)),
             ]
         return EnableInserter(self.advance)(m)
-
-    def _delay(self, m: Module, platform: Any, now: Any) -> None:
-        delay = Delay(len(now.as_value()), self.geometry.longest_row_delay)
-        place(m, platform, "delay", delay)
-        m.d.comb += [
-            delay.advance.eq(self.advance),
-            delay.restart.eq(self.restart),
-            delay.delay.eq(self.row_delay),
-            delay.given.eq(now.as_value()),
-            self.delayed_next.eq(delay.later),
-        ]
 
     def _replay(self, m: Module, now: Any) -> None:
         g = self.geometry

@@ -14,18 +14,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Elaboratable, EnableInserter, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Elaboratable, EnableInserter, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from nofm.rtl.hierarchy import Unit, place
 from nofm.rtl.stce.control import job_layout, row_control, top_control
 from nofm.rtl.stce.delay import Delay
-from nofm.rtl.stce.fetch import FETCHED, Fetch
+from nofm.rtl.stce.fetch import Fetch
 from nofm.rtl.stce.fold_walk import FoldWalk
 from nofm.rtl.stce.geometry import SIZE_BITS, Geometry
-from nofm.rtl.stce.load import LOADED, Load
-from nofm.rtl.stce.slots import SENT, Slots
+from nofm.rtl.stce.load import Load
+from nofm.rtl.stce.slots import Slots
 
 AHEAD = 3
 """Cycles from a decision to the array; no job is shorter."""
@@ -235,7 +235,7 @@ class Sequencer(Unit):
         m.d.comb += [
             more.eq(self.fold & ~now.output_stationary),
             line.restart.eq(self.started),
-            line.delay.eq(now.returns),
+            line.cycles.eq(now.returns),
             line.given.eq(began),
             back.eq(line.later),
         ]
@@ -298,14 +298,13 @@ class Sequencer(Unit):
             load.last_columns.eq(walk.last_columns),
             load.short.eq(walk.short),
         ]
-        layout = row_control(g)
-        given, control = Signal(layout), Signal(layout)
-        for unit, names in ((slots, SENT), (fetch, FETCHED), (load, LOADED)):
-            part = data.View(layout, unit.control)
-            m.d.comb += [given[name].eq(part[name]) for name in names]
+        control = Signal(row_control(g).size)
         top = Signal(top_control(g).size)
-        m.d.sync += [control.eq(given), top.eq(slots.top)]
-        m.d.comb += [self.control_next.eq(control.as_value()), self.top_next.eq(top)]
+        m.d.sync += [
+            control.eq(Cat(slots.control, fetch.control, load.control)),
+            top.eq(slots.top),
+        ]
+        m.d.comb += [self.control_next.eq(control), self.top_next.eq(top)]
 
         ended = data.StructLayout({"fold": 1, "last_columns": 1, "short": 1, "busy": 1, "over": 1})
         ends, ends_next = Signal(ended), Signal(ended)

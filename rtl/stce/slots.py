@@ -9,11 +9,8 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from nofm.rtl.hierarchy import Unit
-from nofm.rtl.stce.control import job_layout, row_control, top_control
+from nofm.rtl.stce.control import job_layout, sent_control, top_control
 from nofm.rtl.stce.geometry import Geometry
-
-SENT = ("slot", "first", "leaves", "swap", "half", "group", "sum", "entry")
-"""Fields of `row_control` that slots fill."""
 
 
 class Slots(Unit):
@@ -27,7 +24,7 @@ class Slots(Unit):
     | begin, begin_fold | 1 | in | a block (WS) or group (OS) begins; it is a fold's first one |
     | last_unit, last_columns, last_fold | 1 | in | it is its fold's last one; its fold is a last \
 column fold; no other fold follows |
-    | control | `row_control` | out | the fields `SENT` of the first row's control |
+    | control | `sent_control` | out | for the first row |
     | top | `top_control` | out | OS: the first column's control |
     | sends, slot | 1 | out | the cycle is one of those; a slot enters in it |
     | all_sent | 1 | out | WS: the job's last slot has been sent |
@@ -46,7 +43,7 @@ column fold; no other fold follows |
                 "last_unit": In(1),
                 "last_columns": In(1),
                 "last_fold": In(1),
-                "control": Out(row_control(g).size),
+                "control": Out(sent_control(g).size),
                 "top": Out(top_control(g).size),
                 "sends": Out(1),
                 "slot": Out(1),
@@ -94,7 +91,7 @@ column fold; no other fold follows |
         with m.If(self.restart):
             m.d.sync += [half.eq(1), bank.eq(1), sending.eq(0), all_sent.eq(0)]
 
-        control, top = data.View(row_control(g), self.control), data.View(top_control(g), self.top)
+        control, top = data.View(sent_control(g), self.control), data.View(top_control(g), self.top)
         rest = self.last_columns & (turn == job.sums_last)
         m.d.comb += [
             control.slot.eq(self.slot),

@@ -13,6 +13,7 @@ from nofm.rtl.elastic import DEPTH, Elastic
 from nofm.rtl.hierarchy import Unit, place
 from nofm.rtl.stce.column_edge import ColumnEdge
 from nofm.rtl.stce.control import job_layout, read_control, write_control
+from nofm.rtl.stce.delay import Delay
 from nofm.rtl.stce.drain import Drain
 from nofm.rtl.stce.geometry import Geometry
 from nofm.rtl.stce.ports import OperandPort
@@ -177,17 +178,24 @@ class Stce(Unit):
         return ready
 
     def _row_control(self, m: Module) -> None:
-        """Every row's control goes to the next row."""
+        """Every row's control goes to the next row, some cycles later."""
+        g, job = self.geometry, self.job
         control = self.sequencer.control_next
         for r, row in enumerate(self.rows):
+            if r > 0:
+                delay = Delay(len(control), g.longest_row_delay)
+                self._place(m, f"row_delay_{r}", delay)
+                m.d.comb += [
+                    delay.restart.eq(self.sequencer.starts),
+                    delay.cycles.eq(job.row_delay),
+                    delay.given.eq(self.rows[r - 1].control_now),
+                ]
+                control = delay.later
             m.d.comb += [
                 row.control_next.eq(control),
-                row.dense.eq(self.job.dense),
-                row.idle_when_short.eq(self.job.rows_last <= r),
-                row.restart.eq(self.sequencer.starts),
-                row.row_delay.eq(self.job.row_delay),
+                row.dense.eq(job.dense),
+                row.idle_when_short.eq(job.rows_last <= r),
             ]
-            control = row.delayed_next
 
     def _column_control(self, m: Module) -> None:
         g, sequencer = self.geometry, self.sequencer
