@@ -74,7 +74,8 @@ class Lane(Unit):
         ]
         values, indices = before[: g.entries], before[g.entries : 2 * g.entries]
         nans = before[2 * g.entries : 3 * g.entries]
-        # Whether entry i is not smaller than entry k, which has the higher index.
+        # Whether entry i is not smaller than entry k, which has the higher index; not where k holds
+        # nothing.
         holds = dict(zip(pairs, before[3 * g.entries :], strict=True))
 
         # How the element compares with each entry.
@@ -100,10 +101,9 @@ class Lane(Unit):
         shift = [Signal(name=f"shift_{i}") for i in entries[:-1]]
         for i in entries:
             below = [holds[j, i] for j in range(i)]
-            above = [~holds[i, j] | (self.last_entry < j) for j in range(i + 1, g.entries)]
-            exists = self.last_entry >= i if i else Const(1, 1)
+            above = [~holds[i, j] for j in range(i + 1, g.entries)]
             m.d.comb += [
-                smallest[i].eq(Cat(*below, *above, exists).all()),
+                smallest[i].eq(Cat(*below, *above).all()),
                 load[i].eq(Mux(full, replace & (self.last_entry == i), self.index == i)),
             ]
         for i, moves in enumerate(shift):

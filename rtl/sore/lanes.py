@@ -149,7 +149,7 @@ class Lanes(Unit):
             push.eq(goes_on & ~(again & (level == 0))),
             write.addr.eq(tail),
             write.data.eq(state),
-            write.en.eq(push & self.advance),
+            write.en.eq(push),
             read.addr.eq(head),
             chosen.eq(Mux(level == 0, state, read.data)),
         ]

@@ -176,6 +176,8 @@ class Watched(Held):
         for place, (k, i) in enumerate((b, a) for b in entries for a in range(b)):
             with m.If(filled[k]):
                 m.d.comb += Assert(pairs[place] == (sizes[i] >= sizes[k]))
+            with m.Else():
+                m.d.comb += Assert(~pairs[place])
 
 
 def show(property_: Largest | Watched, folder: Path, cycles: int, **options: Any) -> None:

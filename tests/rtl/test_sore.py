@@ -15,11 +15,15 @@ from nofm.kernels.compressed import compress
 from nofm.kernels.errors import InputError
 from nofm.kernels.pattern import DENSE, Pattern
 from nofm.rtl.bench.cases import Case
-from nofm.rtl.hierarchy import modules
+from nofm.rtl.elastic import Elastic
+from nofm.rtl.hierarchy import Emitted, Unit, emitted
+from nofm.rtl.pace import Pace
 from nofm.rtl.sore import Geometry, Sore, SoreJob
 from nofm.rtl.sore.cases import Pruning, case
+from nofm.rtl.sore.lane import Lane
+from nofm.rtl.sore.lanes import Lanes
+from nofm.rtl.sore.sequencer import Sequencer
 from nofm.rtl.sore.stream import input_beats, output_beats
-from nofm.rtl.tools.cocotb_runner import replay
 from nofm.simulator.step import engine_records
 from nofm.simulator.timing import engine_cycles
 
@@ -89,49 +93,51 @@ def sore_case(accelerator: Accelerator, name: str, prunings: list[Pruning], **op
     )
 
 
-def check(accelerator: Accelerator, cases: list[Case], folder: Path, tool: str) -> list[Any]:
-    """Run the cases; all bits and counters must be right. The jobs of each case."""
-    top = Sore.top(accelerator)
-    results = replay(
-        modules(top), top.module_name, cases, folder=folder, tool=tool, counters=STALLS
-    ).results["cases"]
-    assert len(results) == len(cases)
-    for result in results:
-        assert result["error"] is None, result["name"]
-        assert result["differences"] == [], result["name"]
-        assert result["bit_exact"], result["name"]
-        assert result["counters_equal"], result["name"]
-    return [result["jobs"] for result in results]
+def spare_cycles(pruning: Pruning, accelerator: Accelerator) -> int:
+    """Cycles of a job after its last result: one for each lane of the chain behind its end."""
+    job, geometry = pruning.job, Geometry.of(accelerator)
+    return job.both * (job.elements(geometry) - job.fields(geometry)["last_columns"])
 
 
 # E is 2: states wait outside the chain. 2 of 5 lanes. 12: groups of 8 end anywhere in it.
 @pytest.mark.parametrize(("lanes", "latency"), [(4, 4), (5, 1), (24, 2)])
-def test_bits_and_cycles(lanes: int, latency: int, tmp_path: Path) -> None:
+def test_bits_and_cycles(lanes: int, latency: int, check: Any, tmp_path: Path) -> None:
     """Jobs of other shapes, patterns and forms, one right after the other, with idle cycles and
     backpressure in every combination."""
     accelerator = hardware(**{"sore.lanes": lanes, "sore.latency_cycles": latency})
     rng = np.random.default_rng(lanes)
     combinations = list(itertools.product(IDLE, IDLE))
+    prunings = [
+        [random_pruning(accelerator, rng, (2, 20, 3 * lanes)) for _ in range(5)]
+        for _ in combinations
+    ]
     cases = [
         sore_case(
             accelerator,
             f"{idle} {backpressure}",
-            [random_pruning(accelerator, rng, (2, 20, 3 * lanes)) for _ in range(5)],
+            jobs,
             idle={"in": idle, "job": idle},
             backpressure={"out": backpressure},
             seed=int(rng.integers(1 << 30)),
         )
-        for idle, backpressure in combinations
+        for (idle, backpressure), jobs in zip(combinations, prunings, strict=True)
     ]
-    jobs = check(accelerator, cases, tmp_path, "icarus")
-    for (idle, backpressure), counts in zip(combinations, jobs, strict=True):
-        # Without a pause outside, a job waits for its first words only.
-        stalls = [sum(job[name] for job in counts[1:]) for name in STALLS]
-        assert (stalls[0] > 0) == (idle != "steady")
-        assert backpressure != "steady" or stalls[1] == 0
+    found = check(Sore.top(accelerator), cases, tmp_path, "icarus")
+    for given, jobs, result in zip(cases, prunings, found, strict=True):
+        check_waits(given, spare_cycles(jobs[-1], accelerator), result)
 
 
-def test_ragged_shapes(tmp_path: Path) -> None:
+def check_waits(given: Case, spare: int, result: dict[str, Any]) -> None:
+    """Without a pause outside, a job waits for its first words only, and its end comes `spare`
+    cycles after its last result."""
+    stalls = [sum(job[name] for job in result["jobs"][1:]) for name in STALLS]
+    assert (stalls[0] > 0) == (given.idle["in"] != "steady")
+    if given.backpressure["out"] == "steady":
+        assert stalls[1] == 0
+        assert result["jobs"][-1]["done_cycle"] == result["last_words"]["out"] + spare
+
+
+def test_ragged_shapes(check: Any, tmp_path: Path) -> None:
     """Around the sizes of groups and slots, every pattern, one form and both."""
     accelerator = hardware(**{"sore.lanes": 6})
     rng = np.random.default_rng(3)
@@ -144,10 +150,10 @@ def test_ragged_shapes(tmp_path: Path) -> None:
             for both in (False, True)
         ]
         cases.append(sore_case(accelerator, str(pattern), prunings))
-    check(accelerator, cases, tmp_path, "icarus")
+    check(Sore.top(accelerator), cases, tmp_path, "icarus")
 
 
-def test_reset_in_the_middle_of_a_job(tmp_path: Path) -> None:
+def test_reset_in_the_middle_of_a_job(check: Any, tmp_path: Path) -> None:
     """Also while a row's state waits outside the chain, and while results wait to be taken."""
     accelerator = hardware(**{"sore.lanes": 4, "sore.latency_cycles": 3})
     rng = np.random.default_rng(5)
@@ -166,12 +172,12 @@ def test_reset_in_the_middle_of_a_job(tmp_path: Path) -> None:
         for at in (2, 5, 12, 17, 30, 40)
         for idle in IDLE[:2]
     ]
-    check(accelerator, cases, tmp_path, "icarus")
+    check(Sore.top(accelerator), cases, tmp_path, "icarus")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("lanes", "latency"), [(32, 4), (6, 3), (3, 1), (17, 9), (64, 2)])
-def test_many_matrices(lanes: int, latency: int, tmp_path: Path) -> None:
+def test_many_matrices(lanes: int, latency: int, check: Any, tmp_path: Path) -> None:
     accelerator = hardware(**{"sore.lanes": lanes, "sore.latency_cycles": latency})
     rng = np.random.default_rng(lanes)
     cases = [
@@ -185,7 +191,239 @@ def test_many_matrices(lanes: int, latency: int, tmp_path: Path) -> None:
         )
         for i in range(40)
     ]
-    check(accelerator, cases, tmp_path, "verilator")
+    check(Sore.top(accelerator), cases, tmp_path, "verilator")
+
+
+# Slots of 3 columns end anywhere in a group, several rows wait outside the chain, a lane has none.
+BREAKABLE = hardware(
+    **{"sore.lanes": 7, "sore.latency_cycles": 2, "array.patterns": ["1:4", "2:4", "3:8"]}
+)
+
+MUTANTS: dict[str, tuple[type[Unit], str, str, str]] = {
+    "tie keeps the higher index": (
+        Lane,
+        "elaborate",
+        "(magnitude > values",
+        "(magnitude >= values",
+    ),
+    "signs count": (
+        *(Lane, "elaborate", "magnitude > values[i][:MAGNITUDE_BITS]"),
+        "self.element > values[i]",
+    ),
+    "NaN is the smallest": (Lane, "elaborate", "& ~nans[i]", "| nans[i]"),
+    "NaN is a number": (Lane, "elaborate", "is_nan.eq(magnitude > 0x7C00)", "is_nan.eq(0)"),
+    "infinity is NaN": (Lane, "elaborate", "magnitude > 0x7C00", "magnitude >= 0x7C00"),
+    "N - 1 kept": (
+        *(Lane, "elaborate", "self.last_entry == i), self.index == i"),
+        "self.last_entry == i), (self.index == i) & (self.last_entry != i)",
+    ),
+    "full an element early": (
+        Lane,
+        "elaborate",
+        "index > self.last_entry",
+        "index >= self.last_entry",
+    ),
+    "old group not forgotten": (Lane, "elaborate", "first.eq(self.index == 0)", "first.eq(0)"),
+    "the last entry goes": (Lane, "elaborate", "Cat(smallest[: i + 1]).any()", "0"),
+    "comparison of another entry": (
+        Lane,
+        "elaborate",
+        "~beats[min(i + 1, g.entries - 1)]",
+        "~beats[i]",
+    ),
+    "comparisons stay behind": (Lane, "elaborate", "Mux(shift[k], moves, stays)", "stays"),
+    "index of the other form": (Lanes, "_chain", 'Mux(both, index, beat["row"])', 'beat["row"]'),
+    "chain state not passed": (Lanes, "_chain", "state_left.eq(state)", "state_left.eq(0)"),
+    "chain state passed to the same lane": (
+        *(Lanes, "_chain", "lane.state_left.eq(state)"),
+        "lane.state_left.eq(lane.state)",
+    ),
+    "rows of both forms not chained": (Lanes, "_chain", "chained.eq(both)", "chained.eq(0)"),
+    "element a lane early": (Lanes, "_chain", "range(e)", "range(e - 1)"),
+    "ragged last group not closed": (Lanes, "_chain", "| (last_slot & (left == 1))", ""),
+    "group closed at the end of a slot": (
+        Lanes,
+        "_chain",
+        "(last_slot & (left == 1))",
+        "(left == 1)",
+    ),
+    "ragged columns go on": (Lanes, "_chain", "Mux(left == 0, 0, left - 1)", "left"),
+    "mask bit lost": (Lanes, "_chain", 'Mux(both, end, beat["row_end"])', "(both & end)"),
+    "idle lanes have results": (Lanes, "elaborate", '& (i < beat["columns"])', ""),
+    "results of every row": (Lanes, "elaborate", 'works & beat["row_end"]', "works"),
+    "results a cycle early": (
+        Lanes,
+        "elaborate",
+        "range(1, g.latency_cycles)",
+        "range(2, g.latency_cycles)",
+    ),
+    "waiting states in another order": (
+        Lanes,
+        "_waiting",
+        "read.addr.eq(head)",
+        "read.addr.eq(tail - 1)",
+    ),
+    "waiting states do not wait": (Lanes, "_waiting", "Mux(level == 0, state, read.data)", "state"),
+    "a state that need not wait does": (Lanes, "_waiting", "& ~(again & (level == 0))", ""),
+    "last row group not ragged": (
+        *(Sequencer, "elaborate", 'Mux(group == 0, job["last_row"], job["last_index"])'),
+        'job["last_index"]',
+    ),
+    "every slot as the last one": (
+        *(Sequencer, "elaborate", 'Mux(slot_end, job["last_columns"],'),
+        'Mux(1, job["last_columns"],',
+    ),
+    "slots of half the lanes": (
+        *(Sequencer, "elaborate", 'Mux(job["both"], g.half, g.lanes)'),
+        "g.half",
+    ),
+    "place in the group kept": (
+        *(Sequencer, "elaborate", "Mux(slot_end, 0, next_position)"),
+        "next_position",
+    ),
+    "place in the group off by one": (
+        *(Sequencer, "elaborate", 'ahead - job["last_index"] - 1'),
+        'ahead - job["last_index"]',
+    ),
+    "no pause": (Sequencer, "elaborate", "(last_row < chained)", "0"),
+    "pause where none is needed": (Sequencer, "elaborate", "(next_position != 0) & ", ""),
+    "pause a cycle short": (
+        *(Sequencer, "elaborate", "wait.eq(chained - 1 - last_row)"),
+        "wait.eq(Mux(last_row < chained - 1, chained - 2 - last_row, 0))",
+    ),
+    "pause a cycle long": (
+        *(Sequencer, "elaborate", "wait.eq(chained - 1 - last_row)"),
+        "wait.eq(chained - last_row)",
+    ),
+    "drain a cycle short": (
+        Sequencer,
+        "elaborate",
+        "drain + chained, drain) - 1",
+        "drain + chained, drain) - 2",
+    ),
+    "drain a cycle long": (
+        Sequencer,
+        "elaborate",
+        "drain + chained, drain) - 1",
+        "drain + chained, drain)",
+    ),
+    "chain not drained": (Sequencer, "elaborate", "drain + chained, drain)", "drain, drain)"),
+    "one row group for all": (
+        *(Sequencer, "elaborate", 'Mux(group_end, job["groups"], group - 1)'),
+        "group - 1",
+    ),
+    "stale job word": (Sore, "elaborate", "Mux(pace.start, self.job_data, job)", "job"),
+    "lanes see the job that waits": (
+        Sore,
+        "elaborate",
+        "lanes.job.eq(job)",
+        "lanes.job.eq(self.job_data)",
+    ),
+    "empty results written": (Sore, "elaborate", "pace.advance & lanes.mask.any()", "pace.advance"),
+    "results written while frozen": (
+        Sore,
+        "elaborate",
+        "pace.advance & lanes.mask.any()",
+        "lanes.mask.any()",
+    ),
+    "lack of input seen late": (
+        *(Sore, "elaborate", '(level_next(m, "source", source) == 0)'),
+        "(source.level == 0)",
+    ),
+    "lack of room seen late": (
+        *(Sore, "elaborate", 'level_next(m, "sink", sink) == DEPTH'),
+        "sink.level == DEPTH",
+    ),
+    "counter off by one": (
+        Pace,
+        "elaborate",
+        "getattr(self, name).eq(0)",
+        "getattr(self, name).eq(1)",
+    ),
+    "counters of all jobs": (Pace, "elaborate", "with m.If(self.start):", "with m.If(0):"),
+    "stall under the other cause": (Pace, "elaborate", "running & starved", "running & ~starved"),
+    "stalls not counted": (Pace, "elaborate", "m.Elif(running)", "m.Elif(0)"),
+    "start a cycle late": (
+        Pace,
+        "elaborate",
+        "self.advance.eq(running_next",
+        "self.advance.eq(running",
+    ),
+    "end while frozen": (Pace, "elaborate", "self.advance & self.finish", "self.finish"),
+    "job taken while one goes on": (Pace, "elaborate", "job_ready.eq(~running)", "job_ready.eq(1)"),
+    "done a cycle early": (
+        *(Pace, "elaborate", "        self.done.eq(finished),\n    ]\n"),
+        "    ]\n    m.d.comb += self.done.eq(finished)\n",
+    ),
+    "done twice": (
+        Pace,
+        "elaborate",
+        "self.done.eq(finished)",
+        "self.done.eq(finished | (self.done & ~self.start))",
+    ),
+    "one beat dropped": (Elastic, "elaborate", "self.level != DEPTH", "1"),
+    "beats in another order": (
+        Elastic,
+        "elaborate",
+        "read.addr.eq(head)",
+        "read.addr.eq(head + 1)",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def sound() -> list[Emitted]:
+    return list(emitted(Sore.top(BREAKABLE)))
+
+
+SHAPES = [
+    ("2:4", True, (1, 5, 13)),
+    ("3:8", True, (2, 10, 11)),
+    ("1:4", False, (2, 5, 9)),
+    ("3:8", False, (1, 9, 5)),
+    ("1:4", True, (1, 4, 2)),
+]
+
+
+def check_breakable(check: Any, folder: Path, sources: dict[str, str]) -> None:
+    """What `test_bits_and_cycles` checks, of fewer jobs."""
+    rng = np.random.default_rng(1)
+    waits = [(idle, backpressure) for idle in IDLE[::2] for backpressure in IDLE[::2]]
+    jobs = [
+        [Pruning(halves(rng, shape), Pattern.parse(n_m), both) for n_m, both, shape in SHAPES]
+        for _ in waits
+    ]
+    cases = [
+        sore_case(
+            *(BREAKABLE, f"{idle} {backpressure}", each),
+            idle={"in": idle},
+            backpressure={"out": backpressure},
+        )
+        for (idle, backpressure), each in zip(waits, jobs, strict=True)
+    ]
+    found = check(Sore.top(BREAKABLE), cases, folder, "icarus", sources)
+    for given, each, result in zip(cases, jobs, found, strict=True):
+        check_waits(given, spare_cycles(each[-1], BREAKABLE), result)
+
+
+def test_the_sound_engine_passes(check: Any, sound: list[Emitted], tmp_path: Path) -> None:
+    check_breakable(check, tmp_path, {each.unit.module_name: each.verilog for each in sound})
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_is_caught(
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    mutate: Any,
+    remake: Any,
+    check: Any,
+    sound: list[Emitted],
+    tmp_path: Path,
+) -> None:
+    kind, method, old, new = MUTANTS[name]
+    mutate(monkeypatch, kind, method, old, new)
+    with pytest.raises(AssertionError):
+        check_breakable(check, tmp_path, remake(sound, kind))
 
 
 def test_streams_by_hand() -> None:

@@ -15,11 +15,13 @@ from nofm.kernels.errors import InputError
 from nofm.kernels.optimizer import Sgd
 from nofm.rtl.arithmetic.pipeline import MAX_DEPTH
 from nofm.rtl.bench.cases import Case
-from nofm.rtl.hierarchy import modules
-from nofm.rtl.tools.cocotb_runner import replay
+from nofm.rtl.hierarchy import Emitted, Unit, emitted
 from nofm.rtl.wuve import Geometry, Wuve, WuveJob
 from nofm.rtl.wuve.cases import Update, case
 from nofm.rtl.wuve.geometry import LOGIC
+from nofm.rtl.wuve.lane import Lane
+from nofm.rtl.wuve.lanes import Lanes
+from nofm.rtl.wuve.sequencer import Sequencer
 from nofm.simulator.step import engine_records
 from nofm.simulator.timing import engine_cycles
 
@@ -90,25 +92,10 @@ def random_case(
     )
 
 
-def check(accelerator: Accelerator, cases: list[Case], folder: Path, tool: str) -> list[Any]:
-    """Run the cases; all bits and counters must be right. The jobs of each case."""
-    top = Wuve.top(accelerator)
-    results = replay(
-        modules(top), top.module_name, cases, folder=folder, tool=tool, counters=STALLS
-    ).results["cases"]
-    assert len(results) == len(cases)
-    for result in results:
-        assert result["error"] is None, result["name"]
-        assert result["differences"] == [], result["name"]
-        assert result["bit_exact"], result["name"]
-        assert result["counters_equal"], result["name"]
-    return [result["jobs"] for result in results]
-
-
 @pytest.mark.parametrize(
     ("lanes", "latency", "tool"), [(4, 24, "verilator"), (3, 6, "icarus"), (1, 13, "icarus")]
 )
-def test_bits_and_cycles(lanes: int, latency: int, tool: str, tmp_path: Path) -> None:
+def test_bits_and_cycles(lanes: int, latency: int, tool: str, check: Any, tmp_path: Path) -> None:
     """Jobs of other lengths and hyper-parameters, one right after the other, with idle cycles and
     backpressure in every combination."""
     accelerator = hardware(**{"wuve.lanes": lanes, "wuve.latency_cycles": latency})
@@ -119,15 +106,23 @@ def test_bits_and_cycles(lanes: int, latency: int, tool: str, tmp_path: Path) ->
         lengths = [1, lanes, int(rng.integers(1, size)), int(rng.integers(size, 2 * size))]
         options = {"idle": {"in": idle, "job": idle}, "backpressure": {"out": backpressure}}
         cases.append(random_case(accelerator, rng, lengths, **options))
-    jobs = check(accelerator, cases, tmp_path, tool)
-    for (idle, backpressure), counts in zip(itertools.product(IDLE, IDLE), jobs, strict=True):
-        # Without a pause outside, a job waits for its first words only.
-        stalls = [sum(job[name] for job in counts[1:]) for name in STALLS]
-        assert (stalls[0] > 0) == (idle != "steady")
-        assert (stalls[1] > 0) == (backpressure != "steady")
+    for found, result in zip(
+        cases, check(Wuve.top(accelerator), cases, tmp_path, tool), strict=True
+    ):
+        check_waits(found, result)
 
 
-def test_reset_in_the_middle_of_a_job(tmp_path: Path) -> None:
+def check_waits(case: Case, result: dict[str, Any]) -> None:
+    """Without a pause outside, a job waits for its first words only, and is done with its last."""
+    idle, backpressure = case.idle["in"], case.backpressure["out"]
+    stalls = [sum(job[name] for job in result["jobs"][1:]) for name in STALLS]
+    assert (stalls[0] > 0) == (idle != "steady")
+    assert (stalls[1] > 0) == (backpressure != "steady")
+    if backpressure == "steady":
+        assert result["jobs"][-1]["done_cycle"] == result["last_words"]["out"]
+
+
+def test_reset_in_the_middle_of_a_job(check: Any, tmp_path: Path) -> None:
     accelerator = hardware(**{"wuve.lanes": 2, "wuve.latency_cycles": 9})
     rng = np.random.default_rng(5)
     cases = [
@@ -135,16 +130,153 @@ def test_reset_in_the_middle_of_a_job(tmp_path: Path) -> None:
         for at in (2, 5, 11, 17, 30)
         for idle in IDLE[:2]
     ]
-    check(accelerator, cases, tmp_path, "icarus")
+    check(Wuve.top(accelerator), cases, tmp_path, "icarus")
 
 
 @pytest.mark.slow
-def test_many_parameters(tmp_path: Path) -> None:
+def test_many_parameters(check: Any, tmp_path: Path) -> None:
     """Every preset's width, and a long run of random numbers."""
     accelerator = load("sat-32x32")
     rng = np.random.default_rng(6)
     cases = [random_case(accelerator, rng, [20_000, 1, 33]) for _ in range(8)]
-    check(accelerator, cases, tmp_path, "verilator")
+    check(Wuve.top(accelerator), cases, tmp_path, "verilator")
+
+
+BREAKABLE = hardware(**{"wuve.lanes": 2, "wuve.latency_cycles": 7})
+
+MUTANTS: dict[str, tuple[type[Unit], str, str, str]] = {
+    "momentum not taken": (Lane, "elaborate", "self.momentum, self", "self.weight, self"),
+    "momentum kept by another factor": (
+        *(Lane, "elaborate", "self.momentum, self.momentum_factor"),
+        "self.momentum, self.weight_decay",
+    ),
+    "decay dropped": (Lane, "elaborate", "gradient, decay)", "gradient, 0)"),
+    "decay of the momentum": (Lane, "elaborate", "self.weight, self.w", "self.momentum, self.w"),
+    "gradient dropped": (Lane, "elaborate", "kept, decayed)", "kept, decay)"),
+    "wrong sign of the step": (Lane, "elaborate", "~step[-1]", "step[-1]"),
+    "step of the old momentum": (Lane, "elaborate", "of.step, new_momentum", "of.step, kept"),
+    "step by another rate": (Lane, "elaborate", "self.learning_rate)", "self.momentum_factor)"),
+    "weight of the next beat": (Lane, "elaborate", "self.weight, past)", "self.weight, past - 1)"),
+    "gradient of the next beat": (
+        Lane,
+        "elaborate",
+        "gradient, of.decay)",
+        "gradient, of.decay - 1)",
+    ),
+    "momentum of the next beat": (Lane, "elaborate", "kept, of.decayed)", "kept, of.decayed - 1)"),
+    "momentum given a beat early": (
+        Lane,
+        "elaborate",
+        "new_momentum, left)",
+        "new_momentum, left - 1)",
+    ),
+    "weight given a beat early": (
+        Lane,
+        "elaborate",
+        "new_weight, of.half)",
+        "new_weight, of.half - 1)",
+    ),
+    "half of the old weight": (
+        Lane,
+        "elaborate",
+        "half.wide.eq(new_weight)",
+        "half.wide.eq(weight)",
+    ),
+    "half without rounding": (
+        *(Lane, "elaborate", "half.wide.eq(new_weight)"),
+        "half.wide.eq(new_weight & 0xFFFFE000)",
+    ),
+    "subnormal weights lost": (Lane, "elaborate", "subnormals=True", "subnormals=False"),
+    "moves while frozen": (Lane, "elaborate", "EnableInserter(self.advance)(m)", "m"),
+    "parameter of another lane": (Lanes, "elaborate", "width * i : width * (i + 1)", ":width"),
+    "a beat too many": (Sequencer, "elaborate", "left.eq(self.beats)", "left.eq(self.beats + 1)"),
+    "a beat too few": (Sequencer, "elaborate", "left == 0", "left <= 1"),
+    "beats counted while frozen": (Sequencer, "elaborate", "m.Elif(self.advance)", "m.Else()"),
+    "results a cycle early": (
+        *(Sequencer, "elaborate", "fill.eq(self.latency)"),
+        "fill.eq(self.latency - 1)",
+    ),
+    "results a cycle late": (
+        Sequencer,
+        "elaborate",
+        "self.give.eq(fill == 0)",
+        "self.give.eq((fill == 0) & ~self.take)",
+    ),
+    "drain a cycle short": (Sequencer, "elaborate", "self.latency - 1", "self.latency - 2"),
+    "drain a cycle long": (Sequencer, "elaborate", "self.latency - 1", "self.latency"),
+    "hyper-parameters of the job before": (
+        *(Wuve, "elaborate", "by.eq(Cat(job[name] for name in HYPER_PARAMETERS))"),
+        "[by.eq(before := Signal.like(by)), before.eq(Cat(job[n] for n in HYPER_PARAMETERS))]",
+    ),
+    "hyper-parameters of the job that waits": (
+        *(Wuve, "elaborate", "lanes.by.eq(by)"),
+        "lanes.by.eq(Cat(job[name] for name in HYPER_PARAMETERS))",
+    ),
+    "input taken while frozen": (
+        Wuve,
+        "elaborate",
+        "pace.advance & sequencer.take",
+        "sequencer.take",
+    ),
+    "results given while frozen": (
+        Wuve,
+        "elaborate",
+        "pace.advance & sequencer.give",
+        "sequencer.give",
+    ),
+    "lack of input seen late": (
+        *(Wuve, "elaborate", '(level_next(m, "source", source) == 0)'),
+        "(source.level == 0)",
+    ),
+    "lack of room seen late": (
+        *(Wuve, "elaborate", 'level_next(m, "sink", sink) == DEPTH'),
+        "sink.level == DEPTH",
+    ),
+    "stalls until the job begins": (Wuve, "elaborate", "sequencer.take_next & (", "("),
+}
+
+
+@pytest.fixture(scope="module")
+def sound() -> list[Emitted]:
+    return list(emitted(Wuve.top(BREAKABLE)))
+
+
+def check_breakable(check: Any, folder: Path, sources: dict[str, str]) -> None:
+    """What `test_bits_and_cycles` checks, of fewer parameters."""
+    rng = np.random.default_rng(1)
+    cases = [
+        random_case(
+            *(BREAKABLE, rng, [13, 2, 1, 60]),
+            idle={"in": idle},
+            backpressure={"out": backpressure},
+        )
+        for idle in IDLE[::2]
+        for backpressure in IDLE[::2]
+    ]
+    for given, result in zip(
+        cases, check(Wuve.top(BREAKABLE), cases, folder, "icarus", sources), strict=True
+    ):
+        check_waits(given, result)
+
+
+def test_the_sound_engine_passes(check: Any, sound: list[Emitted], tmp_path: Path) -> None:
+    check_breakable(check, tmp_path, {each.unit.module_name: each.verilog for each in sound})
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_is_caught(
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    mutate: Any,
+    remake: Any,
+    check: Any,
+    sound: list[Emitted],
+    tmp_path: Path,
+) -> None:
+    kind, method, old, new = MUTANTS[name]
+    mutate(monkeypatch, kind, method, old, new)
+    with pytest.raises(AssertionError):
+        check_breakable(check, tmp_path, remake(sound, kind))
 
 
 @pytest.mark.parametrize("cycles", [6, 7, 13, 24, 25, 100, 382, 384])
