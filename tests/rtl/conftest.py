@@ -21,7 +21,7 @@ from nofm.rtl.tools.cocotb_runner import replay
 
 STALLS = ("count_stalled_input", "count_stalled_output")
 Check = Callable[..., list[dict[str, Any]]]
-Mutate = Callable[[pytest.MonkeyPatch, Any, str, str, str], None]
+Mutate = Callable[..., None]
 Remake = Callable[[Sequence[Emitted], type[Unit]], dict[str, str]]
 
 
@@ -50,7 +50,7 @@ def _check(
     return results
 
 
-def _mutate(patch: pytest.MonkeyPatch, owner: Any, name: str, old: str, new: str) -> None:
+def _mutate(owner: Any, name: str, old: str, new: str, patch: pytest.MonkeyPatch) -> None:
     sound = getattr(owner, name)
     source = textwrap.dedent(inspect.getsource(sound))
     assert old in source, f"{owner.__name__}.{name} has no {old!r}"
@@ -90,7 +90,7 @@ def check() -> Check:
 
 @pytest.fixture(scope="session")
 def mutate() -> Mutate:
-    """`mutate(patch, owner, name, old, new)`: the first `old` in the source of a class's method, or
+    """`mutate(owner, name, old, new, patch)`: the first `old` in the source of a class's method, or
     of a module's function wherever that is imported, becomes `new` until `patch` is undone."""
     return _mutate
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module, Value
+from amaranth.hdl import Fragment, Module, Value
 from amaranth.lib.wiring import In, Out
 
 from nofm.kernels.errors import InputError
+from nofm.rtl.arithmetic import normalise as normalisation
+from nofm.rtl.arithmetic import rounding, shift
 from nofm.rtl.arithmetic.adder import Adder
-from nofm.rtl.arithmetic.convert import SingleToHalf, half_to_single
+from nofm.rtl.arithmetic.convert import Narrow, SingleToHalf, half_to_single
 from nofm.rtl.arithmetic.float_format import HALF, SINGLE, FloatFormat
 from nofm.rtl.arithmetic.half import HalfMultiplier, normalise
 from nofm.rtl.arithmetic.multiplier import Multiplier
@@ -89,33 +91,30 @@ KINDS = {
 TAKE_TWO = [name for name, kind in KINDS.items() if len(kind.operands) == 2]
 
 
-class Depths(Unit):
-    """A kind of unit at several depths, on the same operands: results at outputs d1, d2, ..."""
+class Beside(Unit):
+    """Units of one kind, on the same operands: the result of each at the output of its name."""
 
-    def __init__(self, kind: Kind, depths: range) -> None:
-        self.kind, self.depths = kind, depths
-        first = kind.make(depths[0]).module_name
-        self.module_name = f"nofm_depths_{first}_to_{depths[-1]}"
-        unit = kind.make(1)
+    def __init__(self, name: str, kind: Kind, units: Mapping[str, Unit]) -> None:
+        self.module_name, self.kind, self.units = name, kind, units
         super().__init__(
             {name: In(kind.form.width) for name in kind.operands}
             | {"advance": In(1)}
-            | {f"d{depth}": Out(len(getattr(unit, kind.result))) for depth in depths}
+            | {name: Out(len(getattr(unit, kind.result))) for name, unit in units.items()}
         )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        for depth in self.depths:
-            unit = self.kind.make(depth)
-            place(m, platform, f"unit_{depth}", unit)
-            for name in self.kind.operands:
-                operand: Value = getattr(self, name)
-                if isinstance(unit, HalfMultiplier):
-                    operand = normalise(m, f"{name}_{depth}", operand)
-                m.d.comb += getattr(unit, name).eq(operand)
+        halves = self.kind.make is HalfMultiplier
+        for name, unit in self.units.items():
+            place(m, platform, f"unit_{name}", unit)
+            for port in self.kind.operands:
+                operand: Value = getattr(self, port)
+                if halves:
+                    operand = normalise(m, f"{port}_{name}", operand)
+                m.d.comb += getattr(unit, port).eq(operand)
             m.d.comb += [
                 unit.advance.eq(self.advance),
-                getattr(self, f"d{depth}").eq(getattr(unit, self.kind.result)),
+                getattr(self, name).eq(getattr(unit, self.kind.result)),
             ]
         return m
 
@@ -141,13 +140,16 @@ def folder(pytestconfig: pytest.Config) -> Path:
     return pytestconfig.cache.mkdir("pump")
 
 
+def wanted(kind: Kind, operands: tuple[Array, ...]) -> tuple[Array, Array]:
+    """NumPy's results, and where they count."""
+    with np.errstate(all="ignore"):
+        return kind.expected(*operands), kind.defined(operands[0], operands[-1])
+
+
 def check(kind: Kind, pump: Pump, depths: range, freeze: float, *operands: Array) -> None:
     """Every result at every depth is NumPy's."""
-    names = dict(zip(kind.operands, operands, strict=True))
-    with np.errstate(all="ignore"):
-        expected = kind.expected(*operands)
-        defined = kind.defined(operands[0], operands[-1])
-    results = pump(freeze=freeze, **names)
+    expected, defined = wanted(kind, operands)
+    results = pump(freeze=freeze, **dict(zip(kind.operands, operands, strict=True)))
     assert defined.mean() > 0.25
     for depth in depths:
         wrong = np.flatnonzero((results[f"d{depth}"] != expected) & defined)[:4]
@@ -157,7 +159,9 @@ def check(kind: Kind, pump: Pump, depths: range, freeze: float, *operands: Array
 
 @functools.cache
 def pump_of(kind: Kind, depths: range, folder: Path) -> Pump:
-    return Pump(Depths(kind, depths), {f"d{depth}": depth for depth in depths}, folder)
+    units = {f"d{depth}": kind.make(depth) for depth in depths}
+    name = f"nofm_depths_{units[f'd{depths[0]}'].module_name}_to_{depths[-1]}"
+    return Pump(Beside(name, kind, units), {f"d{depth}": depth for depth in depths}, folder)
 
 
 def corners(form: FloatFormat) -> list[int]:
@@ -165,14 +169,22 @@ def corners(form: FloatFormat) -> list[int]:
     unit, half_range = 1 << form.fraction_bits, form.bias
     infinity = form.infinite_exponent * unit
     sizes = [0, 1, 2, unit // 2 - 1, unit // 2, unit // 2 + 1, unit - 2, unit - 1]
-    # The smallest normal number, one, the largest number: each with what lies around it.
-    for exponent in (1, 2, half_range - 1, half_range, half_range + 1, form.infinite_exponent - 1):
+    # The smallest normal number, one, the largest number: each with what lies around it. Below one
+    # also what makes products of it subnormal by two places, so that a bit leaves.
+    around_one = range(half_range - 2, half_range + 2)
+    for exponent in (1, 2, *around_one, form.infinite_exponent - 1):
         sizes += [exponent * unit + rest for rest in (0, 1, 2, unit // 2, unit - 2, unit - 1)]
     # Distances at which a bit becomes the guard, the round or the sticky bit.
     sizes += [(half_range + i) * unit for i in range(-form.fraction_bits - 4, form.fraction_bits)]
     sizes += [infinity, infinity + 1, infinity + unit // 2, infinity + unit - 1]
     kept = sorted({size for size in sizes if 0 <= size < 2 * infinity})
     return [sign << (form.width - 1) | size for size in kept for sign in (0, 1)]
+
+
+def corner_pairs(form: FloatFormat) -> tuple[Array, Array]:
+    """Every corner with every other."""
+    a, b = np.array(list(itertools.product(corners(form), repeat=2))).T
+    return a.astype(f"u{form.width // 8}"), b.astype(f"u{form.width // 8}")
 
 
 def fractions(rng: np.random.Generator, count: int, bits: int) -> Array:
@@ -215,9 +227,7 @@ def random_operands(seed: int, count: int, kind: Kind) -> tuple[Array, ...]:
 @pytest.mark.parametrize("name", TAKE_TWO)
 def test_every_corner_with_every_other(name: str, folder: Path) -> None:
     kind = KINDS[name]
-    a, b = np.array(list(itertools.product(corners(kind.form), repeat=2))).T
-    dtype = f"u{kind.form.width // 8}"
-    check(kind, pump_of(kind, DEPTHS, folder), DEPTHS, 0.0, a.astype(dtype), b.astype(dtype))
+    check(kind, pump_of(kind, DEPTHS, folder), DEPTHS, 0.0, *corner_pairs(kind.form))
 
 
 @pytest.mark.parametrize(("freeze", "count"), [(0.0, 120_000), (0.3, 20_000)])
@@ -263,15 +273,18 @@ def test_singles_to_halves_strided(folder: Path) -> None:
     check(kind, pump_of(kind, DEPTHS, folder), DEPTHS, 0.0, wide)
 
 
-def test_singles_to_halves_around_every_half(folder: Path) -> None:
+def around_every_half() -> Array:
     """Every half, every midpoint of two, and their neighbours in FP32."""
     halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
     middles = (halves + np.append(halves[1:], np.float32(65536))) / 2
     bits = np.concatenate([halves, middles]).view(np.uint32)
     near = np.concatenate([bits + np.uint32(step) for step in (0, 1, 2, 2**32 - 1, 2**32 - 2)])
+    return np.concatenate([near, near ^ np.uint32(1 << 31)])
+
+
+def test_singles_to_halves_around_every_half(folder: Path) -> None:
     kind = KINDS["narrow"]
-    both = np.concatenate([near, near ^ np.uint32(1 << 31)])
-    check(kind, pump_of(kind, DEPTHS, folder), DEPTHS, 0.0, both)
+    check(kind, pump_of(kind, DEPTHS, folder), DEPTHS, 0.0, around_every_half())
 
 
 @pytest.mark.slow
@@ -331,3 +344,212 @@ def test_units_of_different_hardware_have_different_names() -> None:
     names = [unit.module_name for unit in units]
     assert len(set(names)) == len(names)
     assert all(unit.delay == unit.depth for unit in units)
+
+
+# By class and method, or module and function: what is changed, and into what.
+Changes = dict[tuple[Any, str], dict[str, tuple[str, str]]]
+
+ROUNDING: Changes = {
+    (rounding, "round_to"): {
+        "no round bit": ("v.significand[rest - 1] & (", "0 & ("),
+        "no sticky bit": ("| v.significand[: rest - 1].any()", ""),
+        "ties away from even": ("fraction[0] | v.significand[: rest - 1].any()", "1"),
+        "no overflow": ("infinite | (over & ~zero)", "infinite"),
+        "overflow too early": (">= form.infinite_exponent", ">= form.infinite_exponent - 1"),
+        "subnormal results flushed": ("significand=shifted", "significand=Mux(low, 0, shifted)"),
+        "subnormal results doubled": ("(1 - exponent)", "(0 - exponent)"),
+        "small results come back": (
+            "Mux(down[reach:].any(), (1 << reach) - 1, down[:reach])",
+            "down[:reach]",
+        ),
+        "no carry into the exponent": (
+            "Cat(fraction, v.exponent) + increment",
+            "Cat((fraction + increment)[:bits], v.exponent)",
+        ),
+        "zero without its sign": ("Cat(size, v.sign)", "Cat(size, v.sign & size.any())"),
+        "NaN is infinity": ("invalid=invalid", "invalid=Const(0, 1)"),
+    },
+    (shift, "shift_right_sticky"): {
+        "bits that leave are lost": ("value[0] | lost", "value[0]"),
+    },
+}
+
+NEAR_AND_FAR: Changes = {
+    (Adder, "_normalise"): {
+        "no round bit": ("return v.total[last - 1] &", "return 0 &"),
+        "no sticky bit": ("| v.total[: last - 1].any()", ""),
+        "ties away from even": ("v.total[last] | v.total[: last - 1].any()", "1"),
+        "no overflow": ("v.infinite | (v.carry & v.up.all())", "v.infinite"),
+        "near path off by one": ("v.down - v.near_shift", "v.exponent - v.near_shift"),
+    },
+    (shift, "shift_right_sticky"): {
+        "bits that leave are lost": ("value[0] | lost", "value[0]"),
+        "a long shift wraps": ("if len(amount) > levels", "if False"),
+    },
+    (Adder, "_round"): {
+        "no carry into the exponent": (
+            "Cat(v.fraction, v.exponent) + v.increment",
+            "Cat((v.fraction + v.increment)[: form.fraction_bits], v.exponent)",
+        ),
+        "infinity keeps a fraction": ("& ~v.infinite.replicate(form.fraction_bits)", ""),
+    },
+    (Adder, "_order"): {
+        "infinity minus infinity": ("| (v.special_a & v.special_b & subtract)", ""),
+        "NaN on the right": ("v.nan_a | v.nan_b", "v.nan_a"),
+        "infinity on the left": ("v.special_a | v.special_b", "v.special_b"),
+        "never swapped": ("v.a_minus_b[-1]", "Const(0, 1)"),
+        "exponent of the smaller": (
+            "Mux(swap, v.exponent_b, v.exponent_a)",
+            "Mux(swap, v.exponent_a, v.exponent_b)",
+        ),
+        "distance of one order only": ("Mux(swap, v.b_minus_a, v.a_minus_b)", "v.a_minus_b"),
+    },
+    (Adder, "_add"): {
+        "sign of a zero": ("v.near_sign & near_one", "v.near_sign"),
+        "carry out lost": ("total[-1] & ~v.subtract", "Const(0, 1)"),
+        "lost leading bit not seen": ("~total[-2] & v.subtract", "Const(0, 1)"),
+        "subtraction without its carry": ("left = Cat(v.subtract,", "left = Cat(Const(0, 1),"),
+    },
+    (Adder, "_align"): {
+        "sign of the other one": ("v.sign ^ negative", "v.sign"),
+        "near path a distance too far": ("~v.distance[1:].any()", "~v.distance[2:].any()"),
+        "near path not far enough": ("~v.distance[1:].any()", "~v.distance.any()"),
+        "near path rounds": ("& ~(size[-1] & v.distance[0])", ""),
+        "near operands not aligned": ("Mux(v.distance[0], Cat(v.small, Const(0, 1)),", "Mux(0, 0,"),
+    },
+    (shift, "_count"): {
+        "leading zeros of one half": ("Mux(none_high, low, high)", "high"),
+    },
+}
+
+SUBNORMAL: Changes = {
+    (Adder, "_compare"): {
+        "subnormal operands flushed": (
+            "Cat(fraction, hidden)",
+            "Cat(fraction & hidden.replicate(len(fraction)), hidden)",
+        ),
+        "subnormal exponent off by one": ("field[0] | ~hidden", "field[0]"),
+    },
+    (Adder, "_add"): {
+        "subnormal difference moved up": ("Mux(normal, zeros, room)", "zeros"),
+    },
+    (Adder, "_normalise"): {
+        "subnormal difference flushed": ("near_fraction, near[1:])", "near_fraction, 0)"),
+        "subnormal difference never normal": ("Cat(v.near_size[-1],", "Cat(Const(0, 1),"),
+        "subnormal sum is normal": ("Mux(v.total[-1] | v.lost, exponent, 0)", "exponent"),
+    },
+}
+
+OPERANDS: Changes = {
+    (Multiplier, "elaborate"): {
+        "zero times infinity": ("invalid | (zero & infinite)", "invalid"),
+        "infinity is a number": ("infinite | special", "infinite"),
+        "NaN is infinity too": ("special & normal.fraction(operand).any()", "0"),
+        "zero is one": ("v.zero, 0,", "0, 0,"),
+        "top bit not counted": ("v.exponent.as_signed() + top", "v.exponent.as_signed()"),
+        "top bit not moved": ("Mux(top, v.significand,", "Mux(1, v.significand,"),
+        "wrong bias": ("form.bias - 2", "form.bias + 1 - 2"),
+        "either sign": ("normal.sign(v.a) ^", "normal.sign(v.a) |"),
+        "sign of the next product": (
+            "normal.sign(v.a) ^ normal.sign(v.b)",
+            "self.a[-1] ^ self.b[-1]",
+        ),
+    },
+    (normalisation, "normalise"): {
+        "subnormal operands off by one": ("half_range - zeros", "half_range - zeros - 1"),
+        "subnormal operands not moved": ("Mux(tiny, hidden, fraction)", "fraction"),
+    },
+    (shift, "_count"): {
+        "leading zeros of one half": ("Mux(none_high, low, high)", "high"),
+    },
+}
+
+HALVES: Changes = {
+    (HalfMultiplier, "elaborate"): {
+        "zero times infinity": ("invalid | (zero & infinite)", "invalid"),
+        "infinity is a number": ("infinite | special", "infinite"),
+        "NaN is infinity": ("invalid | (special & fraction.any())", "invalid"),
+        "zero is one": ("m.Elif(values.zero)", "m.Elif(0)"),
+        "zero without its sign": ("result[:-1].eq(0)", "result.eq(0)"),
+        "infinity without its sign": ("result[:-1].eq(SINGLE", "result.eq(SINGLE"),
+        "top bit not counted": ("values.exponent + top", "values.exponent"),
+        "top bit not moved": ("Mux(top, values", "Mux(1, values"),
+        "wrong bias": ("SINGLE.bias - 2", "SINGLE.bias + 1 - 2"),
+        "either sign": ("NORMALISED.sign(operands.a) ^", "NORMALISED.sign(operands.a) |"),
+        "sign of the next product": (
+            "sign=NORMALISED.sign(operands.a)",
+            "sign=NORMALISED.sign(self.a)",
+        ),
+        "lowest bit lost": (
+            "significands[0] * significands[1]",
+            "(significands[0] * significands[1]) & ~1",
+        ),
+    },
+}
+
+NARROWING: Changes = {
+    (Narrow, "elaborate"): {
+        "NaN is infinity too": ("special & fraction.any()", "Const(0, 1)"),
+        "wrong bias": ("self.narrow_form.bias -", "self.narrow_form.bias + 1 -"),
+        "no sign": ("wide.sign(self.wide)", "Const(0, 1)"),
+        "last bit dropped": ("Cat(fraction &", "Cat(fraction & -2 &"),
+    },
+}
+
+CHANGES: dict[str, list[Changes]] = {
+    "half product": [HALVES],
+    "product": [ROUNDING, OPERANDS],
+    "sum": [NEAR_AND_FAR, SUBNORMAL],
+    "normal sum": [NEAR_AND_FAR],
+    "narrow": [ROUNDING, NARROWING],
+}
+MUTANTS = {
+    kind: {
+        name: (*where, *change)
+        for table in tables
+        for where, changes in table.items()
+        for name, change in changes.items()
+    }
+    for kind, tables in CHANGES.items()
+}
+
+
+class Broken(Unit):
+    """A unit that is made while a mutant is in force."""
+
+    def __init__(self, name: str, unit: Unit, breaks: Callable[..., None]) -> None:
+        self.module_name, self.unit, self.breaks = name, unit, breaks
+        super().__init__(dict(unit.signature.members))
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        with pytest.MonkeyPatch.context() as patch:
+            self.breaks(patch=patch)
+            m.submodules.unit = Fragment.get(self.unit, platform)
+        for port, member in self.signature.members.items():
+            inner, outer = getattr(self.unit, port), getattr(self, port)
+            m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
+        return m
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_mutants_are_caught(name: str, folder: Path, mutate: Any) -> None:
+    """By operands of the tests above; the sound unit beside them is not."""
+    kind, depth = KINDS[name], 3
+    sound = kind.make(depth)
+    units = {"sound": sound}
+    for number, mutant in enumerate(MUTANTS[name].values()):
+        breaks = functools.partial(mutate, *mutant)
+        units[f"m{number}"] = Broken(f"{sound.module_name}_{number}", kind.make(depth), breaks)
+    top = Beside(f"{sound.module_name}_mutants", kind, units)
+    pump = Pump(top, dict.fromkeys(units, depth), folder)
+    passed = set(units)
+    for operands in (
+        random_operands(120_000, 120_000, kind),
+        corner_pairs(kind.form) if name in TAKE_TWO else (around_every_half(),),
+    ):
+        expected, defined = wanted(kind, operands)
+        results = pump(**dict(zip(kind.operands, operands, strict=True)))
+        passed -= {unit for unit in units if ((results[unit] != expected) & defined).any()}
+    passed.remove("sound")
+    assert [list(MUTANTS[name])[int(unit[1:])] for unit in passed] == []

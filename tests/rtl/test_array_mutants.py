@@ -223,6 +223,6 @@ def test_a_mutant_is_caught(
     tmp_path: Path,
 ) -> None:
     kind, method, old, new = MUTANTS[name]
-    mutate(monkeypatch, kind, method, old, new)
+    mutate(kind, method, old, new, monkeypatch)
     changed = remake(sound, kind)
     assert caught(changed, [cases[0]], tmp_path) or caught(changed, cases[1:], tmp_path)

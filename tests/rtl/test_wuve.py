@@ -144,95 +144,70 @@ def test_many_parameters(check: Any, tmp_path: Path) -> None:
 
 BREAKABLE = hardware(**{"wuve.lanes": 2, "wuve.latency_cycles": 7})
 
-MUTANTS: dict[str, tuple[type[Unit], str, str, str]] = {
-    "momentum not taken": (Lane, "elaborate", "self.momentum, self", "self.weight, self"),
-    "momentum kept by another factor": (
-        *(Lane, "elaborate", "self.momentum, self.momentum_factor"),
-        "self.momentum, self.weight_decay",
-    ),
-    "decay dropped": (Lane, "elaborate", "gradient, decay)", "gradient, 0)"),
-    "decay of the momentum": (Lane, "elaborate", "self.weight, self.w", "self.momentum, self.w"),
-    "gradient dropped": (Lane, "elaborate", "kept, decayed)", "kept, decay)"),
-    "wrong sign of the step": (Lane, "elaborate", "~step[-1]", "step[-1]"),
-    "step of the old momentum": (Lane, "elaborate", "of.step, new_momentum", "of.step, kept"),
-    "step by another rate": (Lane, "elaborate", "self.learning_rate)", "self.momentum_factor)"),
-    "weight of the next beat": (Lane, "elaborate", "self.weight, past)", "self.weight, past - 1)"),
-    "gradient of the next beat": (
-        Lane,
-        "elaborate",
-        "gradient, of.decay)",
-        "gradient, of.decay - 1)",
-    ),
-    "momentum of the next beat": (Lane, "elaborate", "kept, of.decayed)", "kept, of.decayed - 1)"),
-    "momentum given a beat early": (
-        Lane,
-        "elaborate",
-        "new_momentum, left)",
-        "new_momentum, left - 1)",
-    ),
-    "weight given a beat early": (
-        Lane,
-        "elaborate",
-        "new_weight, of.half)",
-        "new_weight, of.half - 1)",
-    ),
-    "half of the old weight": (
-        Lane,
-        "elaborate",
-        "half.wide.eq(new_weight)",
-        "half.wide.eq(weight)",
-    ),
-    "half without rounding": (
-        *(Lane, "elaborate", "half.wide.eq(new_weight)"),
-        "half.wide.eq(new_weight & 0xFFFFE000)",
-    ),
-    "subnormal weights lost": (Lane, "elaborate", "subnormals=True", "subnormals=False"),
-    "moves while frozen": (Lane, "elaborate", "EnableInserter(self.advance)(m)", "m"),
-    "parameter of another lane": (Lanes, "elaborate", "width * i : width * (i + 1)", ":width"),
-    "a beat too many": (Sequencer, "elaborate", "left.eq(self.beats)", "left.eq(self.beats + 1)"),
-    "a beat too few": (Sequencer, "elaborate", "left == 0", "left <= 1"),
-    "beats counted while frozen": (Sequencer, "elaborate", "m.Elif(self.advance)", "m.Else()"),
-    "results a cycle early": (
-        *(Sequencer, "elaborate", "fill.eq(self.latency)"),
-        "fill.eq(self.latency - 1)",
-    ),
-    "results a cycle late": (
-        Sequencer,
-        "elaborate",
-        "self.give.eq(fill == 0)",
-        "self.give.eq((fill == 0) & ~self.take)",
-    ),
-    "drain a cycle short": (Sequencer, "elaborate", "self.latency - 1", "self.latency - 2"),
-    "drain a cycle long": (Sequencer, "elaborate", "self.latency - 1", "self.latency"),
-    "hyper-parameters of the job before": (
-        *(Wuve, "elaborate", "by.eq(Cat(job[name] for name in HYPER_PARAMETERS))"),
-        "[by.eq(before := Signal.like(by)), before.eq(Cat(job[n] for n in HYPER_PARAMETERS))]",
-    ),
-    "hyper-parameters of the job that waits": (
-        *(Wuve, "elaborate", "lanes.by.eq(by)"),
-        "lanes.by.eq(Cat(job[name] for name in HYPER_PARAMETERS))",
-    ),
-    "input taken while frozen": (
-        Wuve,
-        "elaborate",
-        "pace.advance & sequencer.take",
-        "sequencer.take",
-    ),
-    "results given while frozen": (
-        Wuve,
-        "elaborate",
-        "pace.advance & sequencer.give",
-        "sequencer.give",
-    ),
-    "lack of input seen late": (
-        *(Wuve, "elaborate", '(level_next(m, "source", source) == 0)'),
-        "(source.level == 0)",
-    ),
-    "lack of room seen late": (
-        *(Wuve, "elaborate", 'level_next(m, "sink", sink) == DEPTH'),
-        "sink.level == DEPTH",
-    ),
-    "stalls until the job begins": (Wuve, "elaborate", "sequencer.take_next & (", "("),
+CHANGES: dict[tuple[type[Unit], str], dict[str, tuple[str, str]]] = {
+    (Lane, "elaborate"): {
+        "momentum not taken": ("self.momentum, self", "self.weight, self"),
+        "momentum kept by another factor": (
+            "self.momentum, self.momentum_factor",
+            "self.momentum, self.weight_decay",
+        ),
+        "decay dropped": ("gradient, decay)", "gradient, 0)"),
+        "decay of the momentum": ("self.weight, self.w", "self.momentum, self.w"),
+        "gradient dropped": ("kept, decayed)", "kept, decay)"),
+        "wrong sign of the step": ("~step[-1]", "step[-1]"),
+        "step of the old momentum": ("of.step, new_momentum", "of.step, kept"),
+        "step by another rate": ("self.learning_rate)", "self.momentum_factor)"),
+        "weight of the next beat": ("self.weight, past)", "self.weight, past - 1)"),
+        "gradient of the next beat": ("gradient, of.decay)", "gradient, of.decay - 1)"),
+        "momentum of the next beat": ("kept, of.decayed)", "kept, of.decayed - 1)"),
+        "momentum given a beat early": ("new_momentum, left)", "new_momentum, left - 1)"),
+        "weight given a beat early": ("new_weight, of.half)", "new_weight, of.half - 1)"),
+        "half of the old weight": ("half.wide.eq(new_weight)", "half.wide.eq(weight)"),
+        "half without rounding": (
+            "half.wide.eq(new_weight)",
+            "half.wide.eq(new_weight & 0xFFFFE000)",
+        ),
+        "subnormal weights lost": ("subnormals=True", "subnormals=False"),
+        "moves while frozen": ("EnableInserter(self.advance)(m)", "m"),
+    },
+    (Lanes, "elaborate"): {
+        "parameter of another lane": ("width * i : width * (i + 1)", ":width"),
+    },
+    (Sequencer, "elaborate"): {
+        "a beat too many": ("left.eq(self.beats)", "left.eq(self.beats + 1)"),
+        "a beat too few": ("left == 0", "left <= 1"),
+        "beats counted while frozen": ("m.Elif(self.advance)", "m.Else()"),
+        "results a cycle early": ("fill.eq(self.latency)", "fill.eq(self.latency - 1)"),
+        "results a cycle late": (
+            "self.give.eq(fill == 0)",
+            "self.give.eq((fill == 0) & ~self.take)",
+        ),
+        "drain a cycle short": ("self.latency - 1", "self.latency - 2"),
+        "drain a cycle long": ("self.latency - 1", "self.latency"),
+    },
+    (Wuve, "elaborate"): {
+        "hyper-parameters of the job before": (
+            "by.eq(Cat(job[name] for name in HYPER_PARAMETERS))",
+            "[by.eq(before := Signal.like(by)), before.eq(Cat(job[n] for n in HYPER_PARAMETERS))]",
+        ),
+        "hyper-parameters of the job that waits": (
+            "lanes.by.eq(by)",
+            "lanes.by.eq(Cat(job[name] for name in HYPER_PARAMETERS))",
+        ),
+        "input taken while frozen": ("pace.advance & sequencer.take", "sequencer.take"),
+        "results given while frozen": ("pace.advance & sequencer.give", "sequencer.give"),
+        "lack of input seen late": (
+            '(level_next(m, "source", source) == 0)',
+            "(source.level == 0)",
+        ),
+        "lack of room seen late": ('level_next(m, "sink", sink) == DEPTH', "sink.level == DEPTH"),
+        "stalls until the job begins": ("sequencer.take_next & (", "("),
+    },
+}
+MUTANTS = {
+    name: (*where, *change)
+    for where, changes in CHANGES.items()
+    for name, change in changes.items()
 }
 
 
@@ -274,7 +249,7 @@ def test_a_mutant_is_caught(
     tmp_path: Path,
 ) -> None:
     kind, method, old, new = MUTANTS[name]
-    mutate(monkeypatch, kind, method, old, new)
+    mutate(kind, method, old, new, monkeypatch)
     with pytest.raises(AssertionError):
         check_breakable(check, tmp_path, remake(sound, kind))
 
