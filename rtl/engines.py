@@ -66,10 +66,20 @@ def _wuve(accelerator: Accelerator) -> Built:
     return Built(Wuve.top(accelerator), job_fields(), job_fields.__doc__ or "")
 
 
+def _pregeneration(accelerator: Accelerator) -> Built:
+    from nofm.rtl.pregeneration import Pregeneration, job_fields
+
+    top = Pregeneration.top(accelerator)
+    return Built(top, job_fields(top.geometry), job_fields.__doc__ or "")
+
+
 ENGINES: dict[str, Engine] = {
     "stce": Engine("systolic array: dense and N:M products", _stce),
     "sore": Engine("top-N pruner: dense matrices into N:M ones", _sore),
     "wuve": Engine("optimizer: SGD with momentum", _wuve),
+    "pregeneration": Engine(
+        "optimizer and pruner in a chain: new weights as N:M ones", _pregeneration
+    ),
 }
 
 

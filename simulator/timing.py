@@ -598,14 +598,16 @@ def _sore_beats(hw: Any, job: Any) -> int:
     """Cycles in which the pruner takes a matrix, or waits for a row to come out of its chain."""
     lanes = hw.sore_lanes // 2 if job.both_forms else hw.sore_lanes
     slots = _ceil(job.columns, lanes)
-    beats = job.length * slots
+    # Cycles of a beat: new weights come from fewer lanes, perhaps.
+    parts = 1 if job.engine == SORE else _ceil(min(lanes, job.columns), hw.wuve_lanes)
+    beats = job.length * slots * parts
     if job.both_forms:
         # Column slots that end inside a group of each row, but for the last one.
         inside = slots - 1 - (slots - 1) * math.gcd(lanes, job.group) // job.group
         full, rest = job.length // job.group, job.length % job.group
-        waits = full * max(0, lanes - job.group)
+        waits = full * max(0, lanes - job.group * parts)
         if rest > 0:
-            waits += max(0, lanes - rest)
+            waits += max(0, lanes - rest * parts)
         beats += inside * waits
     return job.taps * beats
 
@@ -619,12 +621,12 @@ def _engine_all(hardware: Any, jobs: Any, out: Any) -> None:
             work = _ceil(job.elements, hw.vector_lanes)
             fill = hw.vector_latency_cycles
         else:
-            work = fill = 0
+            work = _ceil(job.elements, hw.wuve_lanes)
+            fill = 0
             if job.engine != SORE:
-                work = _ceil(job.elements, hw.wuve_lanes)
                 fill = hw.wuve_latency_cycles
             if job.engine != WUVE:
-                work = max(work, _sore_beats(hw, job))
+                work = _sore_beats(hw, job)
                 fill += hw.sore_latency_cycles
                 if job.both_forms:
                     fill += hw.sore_lanes // 2 - 1
@@ -646,7 +648,8 @@ def _engine_all(hardware: Any, jobs: Any, out: Any) -> None:
 def engine_cycles(hardware: Records, jobs: Records) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Cycles of streaming jobs: the vector engine, WUVE, SORE, or WUVE into SORE.
 
-    A lane takes one element a cycle while DRAM streams; the slower of the two sets the pace.
+    A lane takes one element a cycle while DRAM streams; the slower of the two sets the pace. In a
+    chain, WUVE updates the parameters of one of SORE's beats at a time.
 
     Args:
         hardware: one `HARDWARE` record.

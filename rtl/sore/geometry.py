@@ -19,12 +19,15 @@ class Geometry:
         entries: elements that a lane can keep, the largest N.
         group: largest M.
         latency_cycles: from a group's last element being taken to its result leaving the lane.
+        feed: elements that come in a cycle, where something stands before the lanes that gives
+            fewer than they take.
     """
 
     lanes: int
     entries: int
     group: int
     latency_cycles: int
+    feed: int | None = None
 
     @classmethod
     def of(cls, accelerator: Accelerator) -> Geometry:
@@ -58,6 +61,21 @@ class Geometry:
         """Lanes of each form, and elements taken a cycle, where both forms are made."""
         return self.lanes // 2
 
+    def parts(self, columns: int) -> int:
+        """Cycles in which a beat of so many columns comes in."""
+        return 1 if self.feed is None else -(-columns // self.feed)
+
+    @property
+    def part_bits(self) -> int:
+        """Bits that number the parts of a beat."""
+        return (self.parts(self.lanes) - 1).bit_length()
+
+    @property
+    def waiting(self) -> int:
+        """Rows of a group that can wait outside the chain at a time, if above 0: their states have
+        left it, and the group's other rows have not all entered."""
+        return self.group - self.half // self.parts(self.half)
+
     @property
     def entry_bits(self) -> int:
         """Bits of an entry's number."""
@@ -81,4 +99,5 @@ class Geometry:
     @property
     def suffix(self) -> str:
         """What tells module names of different geometries apart."""
-        return f"{self.lanes}_{self.entries}_{self.group}_{self.latency_cycles}"
+        sizes = (self.lanes, self.entries, self.group, self.latency_cycles, self.feed)
+        return "_".join(str(size) for size in sizes if size is not None)

@@ -22,8 +22,9 @@ def job_fields(geometry: Geometry) -> dict[str, int]:
     taps, groups, slots: taps; row groups of a tap; column slots of a row group; each - 1.
     last_columns: columns of the last column slot.
     step: columns of a column slot, modulo M.
+    last_part: where a beat may take several cycles: how many, - 1.
     """
-    return {
+    fields = {
         "both": 1,
         "last_entry": geometry.entry_bits,
         "last_index": geometry.index_bits,
@@ -34,6 +35,7 @@ def job_fields(geometry: Geometry) -> dict[str, int]:
         "last_columns": geometry.lanes.bit_length(),
         "step": geometry.index_bits,
     }
+    return fields | ({"last_part": geometry.part_bits} if geometry.part_bits else {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +60,9 @@ class SoreJob:
         """Column slots, each of E columns or what is left of them."""
         return -(-self.columns // self.elements(geometry))
 
-    def beats(self, geometry: Geometry) -> int:
-        """Input beats of the job."""
-        return self.taps * self.length * self.slots(geometry)
+    def parts(self, geometry: Geometry) -> int:
+        """Cycles in which each beat comes in."""
+        return geometry.parts(min(self.elements(geometry), self.columns))
 
     def fields(self, geometry: Geometry) -> dict[str, int]:
         """Values of `job_fields`.
@@ -78,7 +80,7 @@ class SoreJob:
             positive(f"{name} of a SORE job", getattr(self, name), at_most=1 << COUNT_BITS)
         groups, slots = self.pattern.groups(self.length), self.slots(geometry)
         elements = self.elements(geometry)
-        return {
+        fields = {
             "both": int(self.both),
             "last_entry": n - 1,
             "last_index": m - 1,
@@ -88,7 +90,9 @@ class SoreJob:
             "slots": slots - 1,
             "last_columns": self.columns - (slots - 1) * elements,
             "step": elements % m,
+            "last_part": self.parts(geometry) - 1,
         }
+        return {name: fields[name] for name in job_fields(geometry)}
 
     def encode(self, geometry: Geometry) -> int:
         """The packed word of the job.

@@ -134,7 +134,7 @@ class Lanes(Unit):
 
         A state waits for as long as its row group has more rows than the chain has lanes.
         """
-        depth = self.geometry.group - self.geometry.half
+        depth = self.geometry.waiting
         if depth < 1:
             return state
         # A memory of one word would have an address of no bits.

@@ -40,20 +40,20 @@ def input_beats(dense: Halves, job: SoreJob, geometry: Geometry) -> list[int]:
 def walk(job: SoreJob, geometry: Geometry) -> Iterator[tuple[int, int, int, int]]:
     """(tap, row, first column, cycle) of every input beat, in the order of the engine's input.
 
-    `cycle` counts those in which the job goes on, from 0 for the first beat.
+    `cycle` counts those in which the job goes on, from 0, and is that of the beat's last part.
     """
-    e, m = job.elements(geometry), job.pattern.m
-    cycle = 0
+    e, m, parts = job.elements(geometry), job.pattern.m, job.parts(geometry)
+    cycle = -1
     for tap in range(job.taps):
         for first in range(0, job.length, m):
             rows = range(first, min(first + m, job.length))
             for column in range(0, job.columns, e):
                 for row in rows:
+                    cycle += parts
                     yield tap, row, column, cycle
-                    cycle += 1
                 after = column + e
                 if job.both and after < job.columns and after % m:
-                    cycle += max(0, e - len(rows))
+                    cycle += max(0, e - parts * len(rows))
 
 
 def output_beats(

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from nofm.kernels.optimizer import Halves, Sgd, Singles, update
 from nofm.rtl.bench.cases import Case
 from nofm.rtl.wuve.geometry import Geometry
@@ -39,7 +41,7 @@ def case(name: str, geometry: Geometry, updates: Sequence[Update], **options: An
         job_words.append(WuveJob(elements=elements, by=item.by).encode(geometry))
         given += input_beats(item.weights, item.momenta, item.gradients, geometry.lanes)
         wanted += output_beats(after, geometry.lanes)
-        cares += used_bits(elements, geometry.lanes)
+        cares += used_bits(np.ones(elements, np.bool_), geometry.lanes)
     return Case(
         name=name,
         inputs={"job": [job_words], "in": [given]},

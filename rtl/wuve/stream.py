@@ -32,9 +32,13 @@ def output_beats(after: Updated, lanes: int) -> list[int]:
     return _beats(UPDATED, (after.weights, after.momenta, after.halves), lanes)
 
 
-def used_bits(elements: int, lanes: int) -> list[int]:
-    """Which bits of the engine's output words mean something."""
-    ones = [np.full(elements, -1, f"i{width // 8}") for width in UPDATED.values()]
+def used_bits(used: np.ndarray[Any, np.dtype[np.bool_]], lanes: int) -> list[int]:
+    """Which bits of the engine's output words mean something.
+
+    Args:
+        used: [elements], whether there is a parameter.
+    """
+    ones = [-used.astype(f"i{width // 8}") for width in UPDATED.values()]
     return _beats(UPDATED, ones, lanes)
 
 

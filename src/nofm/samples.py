@@ -78,5 +78,28 @@ def _wuve(accelerator: Accelerator) -> list[Case]:
     return [case(f"{elements} parameters", geometry, [update], limit=10_000)]
 
 
-SAMPLES: dict[str, Any] = {"stce": _stce, "sore": _sore, "wuve": _wuve}
+def _pregeneration(accelerator: Accelerator) -> list[Case]:
+    from nofm.kernels.optimizer import Sgd
+    from nofm.rtl.pregeneration import Geometry
+    from nofm.rtl.pregeneration.cases import Generation, case
+
+    geometry = Geometry.of(accelerator)
+    rng = np.random.default_rng(SEED)
+    by = Sgd(learning_rate=0.1, momentum=0.9, weight_decay=5e-4)
+    found = []
+    for pattern in accelerator.array.patterns[:2]:
+        shape = (2, pattern.m + 1, geometry.sore.lanes + 1)
+        weights, momenta = rng.standard_normal((2, *shape)).astype(np.float32)
+        gradients = rng.standard_normal(shape).astype(np.float16)
+        generation = Generation(weights, momenta, gradients, by, pattern, both=True)
+        found.append(case(str(pattern), geometry, [generation], limit=100 * weights.size))
+    return found
+
+
+SAMPLES: dict[str, Any] = {
+    "stce": _stce,
+    "sore": _sore,
+    "wuve": _wuve,
+    "pregeneration": _pregeneration,
+}
 """How to make the cases of each engine that can be emitted."""

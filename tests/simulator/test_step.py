@@ -393,40 +393,51 @@ def test_static_energy_is_power_times_time() -> None:
 
 
 def beat_cycles(
-    taps: int, length: int, columns: int, group: int, width: int, *, chained: bool
+    taps: int, length: int, columns: int, group: int, width: int, *, chained: bool, feed: int
 ) -> int:
-    """Cycles until the pruner has taken every beat: `width` columns of a row a cycle, in the order
-    of docs/timing.md. Where a row's group goes on in the next beat of the row, the state of the
-    row must have come through a chain of `width` lanes before."""
+    """Cycles until the pruner has taken every beat: `width` columns of a row, in the order of
+    docs/timing.md, of which `feed` come in a cycle. Where a row's group goes on in the next beat
+    of the row, the state of the row must have come through a chain of `width` lanes before."""
     cycle = -1
+    parts = -(-min(width, columns) // feed)
     for _ in range(taps):
         for first in range(0, length, group):
             entered: dict[int, int] = {}
             for column in range(0, columns, width):
                 for row in range(first, min(first + group, length)):
-                    cycle += 1
+                    cycle += parts
                     if chained and column % group:
                         cycle = max(cycle, entered[row] + width)
                     entered[row] = cycle
     return cycle + 1
 
 
+@pytest.mark.parametrize("engine", ["sore", "wuve+sore"])
 @pytest.mark.parametrize("both", [0, 1])
-def test_the_pruner_takes_every_shape_as_fast_as_its_chain_allows(both: int) -> None:
+def test_the_pruner_takes_every_shape_as_fast_as_its_chain_allows(both: int, engine: str) -> None:
     jobs, shapes = [], []
     for group in (2, 4, 8, 16):
         for length in range(1, 2 * group + 2):
             for columns in range(1, 41):
-                jobs.append((ENGINES.index("sore"), 1, both, group, 3, length, columns, 0, 0))
+                jobs.append((ENGINES.index(engine), 1, both, group, 3, length, columns, 0, 0))
                 shapes.append((3, length, columns, group))
     records = np.array(jobs, ENGINE_JOB)
-    for lanes in (2, 3, 4, 6, 14, 16, 24, 34, 40):
-        machine = SAT.with_values(**{"sore.lanes": lanes, "sore.latency_cycles": 7})
-        width = lanes // 2 if both else lanes
+    for lanes, feed in zip(
+        (2, 3, 4, 6, 14, 16, 24, 34, 40), (1, 2, 4, 1, 5, 16, 7, 12, 50), strict=True
+    ):
+        machine = SAT.with_values(
+            **{"sore.lanes": lanes, "sore.latency_cycles": 7},
+            **{"wuve.lanes": feed, "wuve.latency_cycles": 20},
+        )
+        width, fill = lanes // 2 if both else lanes, 7
+        if engine == "sore":
+            feed = lanes
+        else:
+            fill += 20
         found = engine_cycles(hardware_record(machine), records)
-        wanted = [beat_cycles(*shape, width, chained=bool(both)) for shape in shapes]
+        wanted = [beat_cycles(*shape, width, chained=bool(both), feed=feed) for shape in shapes]
         assert found[:, 1].tolist() == wanted
-        assert set(found[:, 2].tolist()) == {7 + (width - 1 if both else 0)}
+        assert set(found[:, 2].tolist()) == {fill + (width - 1 if both else 0)}
 
 
 def test_streaming_engines_against_their_definition() -> None:
@@ -452,13 +463,17 @@ def test_streaming_engines_against_their_definition() -> None:
         total, work, fill, reads, writes = engine_cycles(hardware, jobs)[0].tolist()
 
         used = engine.split("+")
-        times = {name: -(-elements // lanes[name]) for name in used}
+        wanted = least = -(-elements // lanes[used[0]])
         skew = 0
         if "sore" in used:
+            # WUVE updates no parameters but those of the beat that SORE takes.
             width = lanes["sore"] // 2 if both else lanes["sore"]
-            times["sore"] = beat_cycles(taps, length, columns, group, width, chained=bool(both))
+            feed = lanes["wuve"] if "wuve" in used else width
+            shape = (taps, length, columns, group, width)
+            wanted = beat_cycles(*shape, chained=bool(both), feed=feed)
+            assert wanted >= least
             skew = width - 1 if both else 0
-        assert work == max(times.values())
+        assert work == wanted
         assert fill == sum(latencies[name] for name in used) + skew
         pace = int(hardware["dram_cycles_numerator"]) / int(hardware["dram_cycles_denominator"])
         stream = int(np.ceil(np.round((read + written) * pace, 6)))
