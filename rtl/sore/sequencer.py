@@ -37,10 +37,10 @@ class Sequencer(Unit):
     """Walks through a job: taps, row groups, column slots, rows, from outside inwards.
 
     A cycle takes a beat, or a part of one where beats may take several: the last part makes it
-    valid. Two kinds of cycles take none. Where both forms are made, a row's groups
-    may go on in the next column slot, and the row's state comes out of the chain E cycles after
-    it went in: a row group of fewer rows waits for it. And after the last beat, the lanes are
-    given the cycles in which the last results leave.
+    valid. Two kinds of cycles take none. Where both forms are made, a row's groups may go on in the
+    next column slot, and the row's state comes out of the chain E cycles after it went in: a row
+    group that is through before waits for it. And after the last beat, the lanes are given the
+    cycles in which the last results leave.
 
     | port | width | direction | |
     |---|---|---|---|
