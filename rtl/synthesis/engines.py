@@ -28,10 +28,15 @@ def _wuve(accelerator: Accelerator) -> dict[str, int | str]:
     return {"lanes": accelerator.wuve.lanes, "latency": accelerator.wuve.latency_cycles}
 
 
+def _pregeneration(accelerator: Accelerator) -> dict[str, int | str]:
+    return {"lanes": f"{accelerator.wuve.lanes}+{accelerator.sore.lanes}"}
+
+
 PARAMETERS: dict[str, Callable[[Accelerator], dict[str, int | str]]] = {
     "stce": _stce,
     "sore": _sore,
     "wuve": _wuve,
+    "pregeneration": _pregeneration,
 }
 """What tells an engine's rows of different accelerators apart; depths and latencies in cycles."""
 
