@@ -30,7 +30,7 @@ class ColumnEdge(Unit):
     |---|---|---|---|
     | advance | 1 | in | nothing changes while low |
     | number | used bits | in | of the column |
-    | output_stationary, dense | 1 | in | of the job |
+    | output_stationary, dense | 1 | in | of the next cycle's job |
     | top_next, top | `top_control` | in, out | OS: weights that are due, next cycle and now |
     | needs_weight, needs_weight_next | 1 | out | a weight is taken; in the next cycle |
     | kept, weight | `weight` | in, out | OS: the weight at the port, and for the top USPE |
@@ -78,6 +78,12 @@ class ColumnEdge(Unit):
 
     def elaborate(self, platform: Any) -> Elaboratable:
         m = Module()
+        # The job's word may stand far away: what is needed of it all the time is kept here.
+        self.kept_dense, stationary = Signal(), Signal()
+        m.d.sync += [
+            self.kept_dense.eq(self.dense),
+            stationary.eq(self.output_stationary),
+        ]
         self._weights(m)
         self._sums(m)
         g = self.geometry
@@ -91,8 +97,8 @@ class ColumnEdge(Unit):
             drained.eq(drain.write & (self.number < drain.used)),
             self.drain_load.eq(drain.load),
             self.drain_sum.eq(drain.sum),
-            self.result_valid.eq(Mux(self.output_stationary, drained, final)),
-            self.result.eq(Mux(self.output_stationary, self.drain_bottom, self.sum_bottom)),
+            self.result_valid.eq(Mux(stationary, drained, final)),
+            self.result.eq(Mux(stationary, self.drain_bottom, self.sum_bottom)),
         ]
         for name in ("read", "write", "drain"):
             right = Signal(len(getattr(self, name)), name=f"{name}_passed")
@@ -115,7 +121,7 @@ class ColumnEdge(Unit):
         with m.If(self.needs_weight):
             m.d.comb += [
                 passed.value.eq(given.value),
-                passed.index.eq(Mux(self.dense, now.entry, given.index)),
+                passed.index.eq(Mux(self.kept_dense, now.entry, given.index)),
             ]
 
     def _sums(self, m: Module) -> None:

@@ -15,12 +15,12 @@ class Delay(Unit):
     """Words, some cycles later.
 
     `later` in cycle t is `given` of cycle t + 1 - `cycles`: at 1, that of the same cycle.
-    Words from before `restart` are zeros. One word a cycle.
+    Words from before the cycle after `restart` are zeros. One word a cycle.
 
     | port | width | direction | |
     |---|---|---|---|
     | advance | 1 | in | nothing changes while low |
-    | restart | 1 | in | forget all; new `cycles` are there from this cycle on |
+    | restart | 1 | in | forget all; new `cycles` are there from the next cycle on |
     | cycles | bits of `longest` | in | 1 to `longest` |
     | given, later | width | in, out | words |
     """
@@ -51,13 +51,19 @@ class Delay(Unit):
             read.addr.eq(write.addr + 3 - self.cycles),
             held.eq(Mux(self.cycles == 2, self.given, read.data)),
         ]
-        # The memory is never cleared: for as long as the delay, it holds words from before.
-        green, ripe = Signal(places), Signal()
-        m.d.sync += green.eq(green - (green != 0))
+        # The memory is never cleared: for as long as the delay, it holds words from before. What
+        # steers the way out is in registers of this line: the job's word may stand far away.
+        green, ripe, fresh, through = Signal(places), Signal(), Signal(), Signal()
+        m.d.sync += [
+            green.eq(green - (green != 0)),
+            fresh.eq(self.restart),
+            through.eq(self.cycles == 1),
+        ]
         with m.If(green == 1):
             m.d.sync += ripe.eq(1)
-        with m.If(self.restart):
+        with m.If(fresh):
             m.d.sync += [green.eq(self.cycles - 1), ripe.eq(self.cycles == 1)]
-        due = Mux(self.cycles == 1, self.given, held)
-        m.d.comb += self.later.eq(Mux(ripe & ~self.restart, due, 0))
+        with m.If(self.restart):
+            m.d.sync += ripe.eq(0)
+        m.d.comb += self.later.eq(Mux(ripe, Mux(through, self.given, held), 0))
         return EnableInserter(self.advance)(m)

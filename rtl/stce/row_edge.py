@@ -25,8 +25,10 @@ class RowEdge(Unit):
     | port | width | direction | |
     |---|---|---|---|
     | advance | 1 | in | nothing changes while low |
-    | dense | 1 | in | the job's weights are dense: their indices are their numbers |
-    | idle_when_short | 1 | in | the row has no work in a job's short folds |
+    | dense, output_stationary, last_entry | 1, 1, entry bits | in | of the next cycle's job: \
+weights come without indices; its dataflow; N - 1 |
+    | idle_when_short | 1 | in | the row has no work in a job's short folds; two cycles ahead |
+    | row_stationary, row_last_entry | 1, entry bits | out | the same, for the row's USPEs |
     | control_next, control_now | `row_control` | in, out | control of the next cycle; of this one |
     | needs_group, needs_group_next | 1 | out | a beat is taken from the port; in the next cycle |
     | needs_weight, needs_weight_next | 1 | out | a weight is taken; in the next cycle |
@@ -46,7 +48,11 @@ class RowEdge(Unit):
             {
                 "advance": In(1),
                 "dense": In(1),
+                "output_stationary": In(1),
+                "last_entry": In(g.entry_bits),
                 "idle_when_short": In(1),
+                "row_stationary": Out(1),
+                "row_last_entry": Out(g.entry_bits),
                 "control_next": In(control),
                 "control_now": Out(control),
                 "needs_group": Out(1),
@@ -71,13 +77,26 @@ class RowEdge(Unit):
         coming = data.View(layout, self.control_next)
         m.d.sync += now.eq(coming)
         m.d.comb += self.control_now.eq(now.as_value())
+        # The job's word may stand far away: what is needed of it all the time is kept here.
+        dense, idle = Signal(), Signal()
+        stationary, last_entry = Signal(), Signal(self.geometry.entry_bits)
+        m.d.sync += [
+            dense.eq(self.dense),
+            idle.eq(self.idle_when_short),
+            stationary.eq(self.output_stationary),
+            last_entry.eq(self.last_entry),
+        ]
+        m.d.comb += [
+            self.row_stationary.eq(stationary),
+            self.row_last_entry.eq(last_entry),
+        ]
         for control, group, kept in (
             (now, self.needs_group, self.needs_weight),
             (coming, self.needs_group_next, self.needs_weight_next),
         ):
             m.d.comb += [
-                group.eq(control.fetch & ~(control.fetch_short & self.idle_when_short)),
-                kept.eq(control.load & ~(control.load_short & self.idle_when_short)),
+                group.eq(control.fetch & ~(control.fetch_short & idle)),
+                kept.eq(control.load & ~(control.load_short & idle)),
             ]
         self._replay(m, now)
         slot = data.View(slot_control(self.geometry), self.control)
@@ -93,7 +112,7 @@ class RowEdge(Unit):
         with m.If(self.needs_weight):
             m.d.comb += [
                 pushed.value.eq(given.value),
-                pushed.index.eq(Mux(self.dense, now.load_slot, given.index)),
+                pushed.index.eq(Mux(dense, now.load_slot, given.index)),
             ]
         return EnableInserter(self.advance)(m)
 

@@ -45,6 +45,7 @@ class Sequencer(Unit):
     | top_next | `top_control` | out | the first column's next cycle |
     | fold_ends | 1 | out | OS: a fold gives up the first USPE in the next cycle |
     | ends_last_columns, ends_short | 1 | out | it is a last column fold; rows had no work in it |
+    | rows_last | row bits | out | of the job that was taken last |
     | job_next, job | `job_layout` | out | the job of the array's next cycle, and of this one |
     | comes | 1 | out | `job_next` is another one in the next cycle |
     | starts | 1 | out | it has become another one: the array takes it up in the next cycle |
@@ -66,6 +67,7 @@ class Sequencer(Unit):
                 "fold_ends": Out(1),
                 "ends_last_columns": Out(1),
                 "ends_short": Out(1),
+                "rows_last": Out(g.rows.bit_length()),
                 "job_next": Out(job_layout(g).size),
                 "job": Out(job_layout(g).size),
                 "comes": Out(1),
@@ -104,6 +106,7 @@ class Sequencer(Unit):
             self.job_ready.eq(~self.busy | self.over),
             # A frozen cycle takes no job.
             accept.eq(self.job_valid & self.job_ready),
+            self.rows_last.eq(self.now.rows_last),
             self.job_next.eq(job_next.as_value()),
             self.job.eq(job.as_value()),
         ]

@@ -186,7 +186,7 @@ class Stce(Unit):
                 delay = Delay(len(control), g.longest_row_delay)
                 self._place(m, f"row_delay_{r}", delay)
                 m.d.comb += [
-                    delay.restart.eq(self.sequencer.starts),
+                    delay.restart.eq(self.sequencer.comes),
                     delay.cycles.eq(job.row_delay),
                     delay.given.eq(self.rows[r - 1].control_now),
                 ]
@@ -194,7 +194,9 @@ class Stce(Unit):
             m.d.comb += [
                 row.control_next.eq(control),
                 row.dense.eq(job.dense),
-                row.idle_when_short.eq(job.rows_last <= r),
+                row.output_stationary.eq(job.output_stationary),
+                row.last_entry.eq(job.passes),
+                row.idle_when_short.eq(self.sequencer.rows_last <= r),
             ]
 
     def _column_control(self, m: Module) -> None:
@@ -209,11 +211,10 @@ class Stce(Unit):
         ]
         read, write = self._walks(m)
         top, drained = sequencer.top_next, drain.drain
-        job = data.View(job_layout(g), sequencer.job)
         for c, column in enumerate(self.columns):
             m.d.comb += [
                 column.number.eq(c),
-                column.output_stationary.eq(job.output_stationary),
+                column.output_stationary.eq(self.job.output_stationary),
                 column.dense.eq(self.job.dense),
                 column.top_next.eq(top),
                 column.read.eq(read),
@@ -258,8 +259,8 @@ class Stce(Unit):
                 uspe = self._place(m, f"uspe_{r}_{c}", Uspe(self.geometry))
                 kept, partial, drained = above[c]
                 m.d.comb += [
-                    uspe.output_stationary.eq(self.job.output_stationary),
-                    uspe.last_entry.eq(self.job.passes),
+                    uspe.output_stationary.eq(row.row_stationary),
+                    uspe.last_entry.eq(row.row_last_entry),
                     uspe.control.eq(control),
                     uspe.group.eq(group),
                     uspe.load.eq(load),

@@ -108,7 +108,7 @@ MUTANTS: dict[str, tuple[type[Unit], str, str, str]] = {
         "outer.last",
     ),
     "row delay one short": (Delay, "elaborate", "write.addr + 3", "write.addr + 4"),
-    "old control not masked": (Delay, "elaborate", "ripe & ~self.restart", "1"),
+    "old control not masked": (Delay, "elaborate", "Mux(ripe,", "Mux(1,"),
     "weights of ragged columns loaded too": (
         *(Load, "elaborate", "Mux(self.last_columns, job.columns_last,"),
         "Mux(0, job.columns_last,",
@@ -128,11 +128,11 @@ MUTANTS: dict[str, tuple[type[Unit], str, str, str]] = {
         "now.fetch_sum",
     ),
     "idle rows load weights": (
-        *(RowEdge, "elaborate", "control.load_short & self.idle"),
-        "0 & self.idle",
+        *(RowEdge, "elaborate", "control.load_short & idle"),
+        "0 & idle",
     ),
     "dense without its numbers": (
-        *(RowEdge, "elaborate", "Mux(self.dense, now.load_slot,"),
+        *(RowEdge, "elaborate", "Mux(dense, now.load_slot,"),
         "Mux(0, now.load_slot,",
     ),
     "first fold does not start at +0": (
