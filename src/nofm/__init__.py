@@ -5,6 +5,7 @@
 ...                        hardware="sat-32x32")
 >>> result.layers  # a pandas DataFrame, one row a job
 >>> result.total["speedup"]
+>>> nofm.sparsify(model, method="bdwp", pattern="2:8")  # any torch model; train it as usual
 """
 
 from __future__ import annotations
@@ -18,18 +19,26 @@ if TYPE_CHECKING:
     from nofm.api import simulate, sweep_hardware
     from nofm.dataflow.accelerator import Accelerator
     from nofm.simulator.result import StepResult
+    from nofm.workloads.sparse.adams import AdamS
+    from nofm.workloads.sparse.convert import desparsify, sparsify
+    from nofm.workloads.sparse.inspection import Inspection, inspect
     from nofm.workloads.trace import Trace
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Accelerator",
+    "AdamS",
     "InputError",
+    "Inspection",
     "Pattern",
     "StepResult",
     "Trace",
     "__version__",
+    "desparsify",
+    "inspect",
     "simulate",
+    "sparsify",
     "sweep_hardware",
 ]
 
@@ -40,6 +49,11 @@ _HOMES = {
     "Accelerator": "nofm.dataflow.accelerator",
     "StepResult": "nofm.simulator.result",
     "Trace": "nofm.workloads.trace",
+    "AdamS": "nofm.workloads.sparse.adams",
+    "Inspection": "nofm.workloads.sparse.inspection",
+    "desparsify": "nofm.workloads.sparse.convert",
+    "inspect": "nofm.workloads.sparse.inspection",
+    "sparsify": "nofm.workloads.sparse.convert",
 }
 
 

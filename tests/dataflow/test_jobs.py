@@ -146,7 +146,12 @@ FF, BP, WHOLE = 24 * 10 * 19, 40 * 6 * 19, 40 * 24 * 16
         ("bdwp", FF + BP, FF),
         ("transposable", FF + BP, FF),
         ("bimask", FF + BP, FF),
+        ("pgf", FF + WHOLE, FF),
         ("fst", FF + BP, FF),
+        ("sste", FF + WHOLE, FF),
+        ("cast", WHOLE, WHOLE),
+        ("asp", FF + WHOLE, FF),
+        ("owl", FF + WHOLE, FF),
     ],
 )
 @pytest.mark.parametrize("is_first", [False, True])
@@ -160,7 +165,7 @@ def test_update_writes_what_the_next_step_reads(
     assert update.elements == 960
     assert update.written_bits == {"optimizer": masters, "weight": first if is_first else inner}
     assert update.read_bits == {"weight_gradient": 960 * 16, "optimizer": masters + mask}
-    forms = {"sdwp": 1, "srste": 1, "dense": 0, "sdgp": 0}.get(method, 2)
+    forms = sum(METHODS[method].operand(stage) == "weight" for stage in ("ff", "bp"))
     if is_first:
         forms = min(forms, METHODS[method].ff == "weight")
     assert update.forms == (P28,) * forms

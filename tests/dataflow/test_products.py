@@ -47,7 +47,12 @@ SPARSE = {
     "bdwp": {"ff": "weight", "bp": "weight"},
     "transposable": {"ff": "weight", "bp": "weight"},
     "bimask": {"ff": "weight", "bp": "weight"},
+    "pgf": {"ff": "weight"},
     "fst": {"ff": "weight", "bp": "weight", "wu": "gradient"},
+    "sste": {"ff": "weight", "wu": "gradient"},
+    "cast": {},
+    "asp": {"ff": "weight"},
+    "owl": {"ff": "weight"},
 }
 
 
@@ -532,7 +537,7 @@ def test_methods_say_what_is_sparse(name: str, layer: Linear | Convolution) -> N
 
 
 @pytest.mark.parametrize("layer", WEIGHT_LAYERS.values(), ids=WEIGHT_LAYERS)
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "dense"])
+@pytest.mark.parametrize("name", [name for name, stages in SPARSE.items() if stages])
 def test_groups_of_a_pattern_lie_along_the_reduction(
     name: str, layer: Linear | Convolution
 ) -> None:

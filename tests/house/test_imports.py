@@ -16,7 +16,10 @@ with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(Syst
     main()
 assert "simulate" in text.getvalue(), text.getvalue()
 """
+# Methods speak of tensors, and compute with them, without importing torch.
+MODELS = "import nofm.simulator.step, nofm.workloads.methods"
 LEFT_OUT = {
+    MODELS: ["amaranth", "cocotb", "matplotlib", "onnx", "torch"],
     IMPORT: ["amaranth", "cocotb", "matplotlib", "onnx", "pandas", "torch"],
     HELP: ["amaranth", "cocotb", "matplotlib", "numba", "onnx", "pandas", "torch"],
 }
@@ -31,7 +34,7 @@ def loaded(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("code", [IMPORT, HELP], ids=["import", "help"])
+@pytest.mark.parametrize("code", [IMPORT, HELP, MODELS], ids=["import", "help", "models"])
 def test_heavy_libraries_stay_out(code: str) -> None:
     assert sorted(loaded(code) & set(LEFT_OUT[code])) == []
 

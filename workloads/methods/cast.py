@@ -1,0 +1,50 @@
+"""CAST: dense products, and an optimizer that decays what N:M would drop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from nofm.workloads.methods.method import Method
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nofm.workloads.sparse.site import Site
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cast(Method):
+    """Training is dense; `AdamS` decays the weights outside an N:M mask until they can be dropped.
+
+    Huang et al., *CAST: Continuous and Differentiable Semi-Structured Sparsity-Aware Training for
+    Large Language Models*, 2025, from a model that was trained dense. The mask, along Ci, is chosen
+    every 10 steps. Use `nofm.AdamS`, which reads it. The paper's weight scaling and distillation
+    are left out.
+
+    Attributes:
+        decay: lambda of the paper, which `AdamS` reads.
+    """
+
+    name: str = "cast"
+    title: str = "CAST"
+    reference: str = "Huang et al., 2025"
+    axes: str = "none in training; weights along Ci once trained"
+    deployed: bool = True
+    refresh_steps: int = 10
+    stored_mask: bool = True
+    pretrained: bool = True
+    note: str = "the optimizer's decay is not counted"
+    decay: float = 4e-7
+
+    chooses: ClassVar[bool] = True
+
+    def initial(self, weight: Tensor, site: Site) -> dict[str, Tensor]:
+        return {"mask": site.mask_weight(weight, "ff")}
+
+    def choose(self, weight: Tensor, site: Site, state: Mapping[str, Tensor], step: int) -> None:
+        state["mask"].copy_(site.mask_weight(weight, "ff"))
+
+    def deployed_weight(self, weight: Tensor, site: Site, state: Mapping[str, Tensor]) -> Tensor:
+        return site.keep_weight(weight, "ff")
