@@ -3,9 +3,9 @@
     python benchmarks/training_step.py [METHOD ...]
 
 Prints, for a 4096 x 4096 linear layer at batch 256 and for ResNet-18 at batch 32, how much longer a
-forward and backward pass with each method at 2:8 takes than a dense one. Dense and sparse steps take
-turns, so that what else the machine does hits both. A CPU gains nothing from N:M here: the ratio is
-the cost of choosing.
+forward and backward pass with each method at 2:8 takes than a dense one. Dense and sparse steps
+take turns, so that what else the machine does hits both. A CPU gains nothing from N:M here: the
+ratio is the cost of choosing.
 """
 
 from __future__ import annotations

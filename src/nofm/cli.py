@@ -229,20 +229,24 @@ def _accelerator(hardware: str, settings: Sequence[str] | None) -> Accelerator:
     from nofm.dataflow.accelerator import load
 
     accelerator = load(hardware)
-    if not settings:
-        return accelerator
+    return accelerator.with_values(**_values("--set", settings)) if settings else accelerator
+
+
+def _values(option: str, settings: Sequence[str] | None) -> dict[str, Any]:
+    """Names and TOML values of NAME=VALUE texts."""
     import tomllib
 
+    example = {"--set": "array.rows=16", "--setting": "decay=0.0002"}[option]
     values: dict[str, Any] = {}
-    for setting in settings:
+    for setting in settings or ():
         name, equals, text = setting.partition("=")
         if not equals:
-            raise InputError(f"--set must look like array.rows=16, not {setting!r}")
+            raise InputError(f"{option} must look like {example}, not {setting!r}")
         try:
             values[name.strip()] = tomllib.loads(f"value = {text}")["value"]
         except (ValueError, RecursionError):  # no TOML value: taken as text, which the entry checks
             values[name.strip()] = text
-    return accelerator.with_values(**values)
+    return values
 
 
 def _console() -> Any:
@@ -683,6 +687,162 @@ def reproduce(
         _print_json(reproduction.to_json(found))
         return
     reproduction.print_tables(found, _console())
+
+
+Dataset = Annotated[str, typer.Argument(help="mnist1d, digits or stdlib.")]
+TrainedNetwork = Annotated[str, typer.Option("--network", help="cnn, mlp or gpt.")]
+Epochs = Annotated[int, typer.Option(help="Passes over the data.")]
+Batch = Annotated[int, typer.Option(help="Samples a step.")]
+LearningRate = Annotated[float, typer.Option("--lr", help="The learning rate, at its highest.")]
+Seeds = Annotated[int, typer.Option(help="Trainings of each kind, with seeds 0, 1, ...")]
+Threads = Annotated[int, typer.Option(help="Threads of torch.")]
+Checkpoints = Annotated[
+    Path | None,
+    typer.Option("--checkpoints", help="Folder to keep trainings in, and to go on from."),
+]
+
+
+@app.command()
+def train(
+    dataset: Dataset,
+    network: TrainedNetwork = "cnn",
+    method: Annotated[str, typer.Option(help="N:M training method (see `nofm methods`).")] = "bdwp",
+    pattern: Annotated[str, typer.Option(help="N:M, or dense.")] = "2:8",
+    method_settings: Annotated[
+        list[str] | None,
+        typer.Option("--setting", metavar="NAME=VALUE", help="Of the method, as decay=0.0002."),
+    ] = None,
+    epochs: Epochs = 20,
+    batch: Batch = 128,
+    learning_rate: LearningRate = 1e-2,
+    seeds: Seeds = 3,
+    threads: Threads = 1,
+    hardware: Hardware = "sat-32x32",
+    settings: Settings = None,
+    checkpoints: Checkpoints = None,
+    json: Json = False,
+) -> None:
+    """Train a network by an N:M method, and say what it learns and what it costs."""
+    machine = _accelerator(hardware, settings)
+    _need_torch("train")
+    _check_folder(checkpoints)
+    from nofm import training
+    from nofm.kernels.pattern import Pattern
+    from nofm.workloads.methods import method as find_method
+    from nofm.workloads.training.run import Recipe
+
+    chosen = find_method(method).with_settings(**_values("--setting", method_settings))
+    recipe = Recipe(
+        dataset=dataset,
+        network=network,
+        method=chosen,
+        pattern=Pattern.parse(pattern),
+        epochs=epochs,
+        batch=positive("batch", batch),
+        learning_rate=learning_rate,
+    )
+    with _progress(json) as progress:
+        document = training.train(
+            recipe,
+            machine,
+            seeds=range(positive("--seeds", seeds, at_most=1000)),
+            folder=checkpoints,
+            threads=positive("--threads", threads, at_most=1024),
+            progress=progress,
+        )
+    if json:
+        _print_json(document)
+        return
+    from nofm.simulator.report.tables import records_table
+
+    title = f"{network} on {dataset}, {epochs} epochs, {seeds} seeds; steps on {machine.name}"
+    console = _console()
+    console.print(records_table(title, [training.row(document)], training.COLUMNS))
+    _print_notes(document["notes"], console)
+
+
+@app.command()
+def codesign(
+    dataset: Dataset,
+    network: TrainedNetwork = "cnn",
+    methods: Annotated[
+        list[str] | None,
+        typer.Option("--method", help="Only this method (repeat for more), beside dense training."),
+    ] = None,
+    patterns: Annotated[
+        list[str] | None,
+        typer.Option("--pattern", help="Only this pattern (repeat for more); else 2:4, 2:8, 1:8."),
+    ] = None,
+    epochs: Epochs = 20,
+    batch: Batch = 128,
+    learning_rate: LearningRate = 1e-2,
+    seeds: Seeds = 3,
+    threads: Threads = 1,
+    hardware: Hardware = "sat-32x32",
+    settings: Settings = None,
+    checkpoints: Checkpoints = None,
+    json: Json = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder for the picture and the table.")
+    ] = None,
+) -> None:
+    """Train by many methods and patterns: accuracy against simulated training speedup."""
+    _check_folder(output)
+    _check_folder(checkpoints)
+    machine = _accelerator(hardware, settings)
+    _need_torch("codesign")
+    from nofm import codesign as experiment
+    from nofm import training
+    from nofm.kernels.pattern import DENSE, Pattern
+    from nofm.workloads.methods import METHODS
+    from nofm.workloads.training.run import Recipe
+
+    recipe = Recipe(
+        dataset=dataset,
+        network=network,
+        method=METHODS["dense"],
+        pattern=DENSE,
+        epochs=epochs,
+        batch=positive("batch", batch),
+        learning_rate=learning_rate,
+    )
+    with _progress(json) as progress:
+        document = experiment.codesign(
+            recipe,
+            machine,
+            methods=methods or (),
+            patterns=[Pattern.parse(text) for text in patterns or experiment.PATTERNS],
+            seeds=range(positive("--seeds", seeds, at_most=1000)),
+            folder=checkpoints,
+            threads=positive("--threads", threads, at_most=1024),
+            progress=progress,
+        )
+    if output is not None:
+        experiment.write(document, output)
+    if json:
+        _print_json(document)
+        return
+    from nofm.simulator.report.tables import records_table
+
+    rows = [
+        training.row(one) | {"pareto": "yes" if point["pareto"] else ""}
+        for one, point in zip(document["trainings"], document["points"], strict=True)
+    ]
+    title = f"{network} on {dataset}, {epochs} epochs, {seeds} seeds; steps on {machine.name}"
+    console = _console()
+    columns = training.COLUMNS | {"pareto": "best for\nits speed"}
+    console.print(records_table(title, rows, columns))
+    if output is not None:
+        console.print(f"Wrote {output}: codesign.json, .csv, .png and .svg.", markup=False)
+
+
+def _need_torch(command: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise InputError(
+            f"nofm {command} needs torch, which is not installed: pip install 'nofm[train]'"
+        )
 
 
 @contextmanager

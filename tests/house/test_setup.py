@@ -138,7 +138,8 @@ RUN = [
 ]
 TEST = [
     RUN[0],
-    "-c constraints.txt --no-build-isolation -e .[torch,onnx,rtl,synthesis,test,dev,notebooks]",
+    "-c constraints.txt --no-build-isolation "
+    "-e .[torch,train,onnx,rtl,synthesis,test,dev,notebooks]",
 ]
 QUIET = "--quiet "
 

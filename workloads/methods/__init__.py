@@ -14,9 +14,9 @@ from nofm.workloads.methods.bimask import BiMask
 from nofm.workloads.methods.cast import Cast
 from nofm.workloads.methods.dense import Dense
 from nofm.workloads.methods.fst import Fst
-from nofm.workloads.methods.method import Method
 from nofm.workloads.methods.owl import Owl
 from nofm.workloads.methods.pgf import Pgf
+from nofm.workloads.methods.record import Method
 from nofm.workloads.methods.sdgp import Sdgp
 from nofm.workloads.methods.sdwp import Sdwp
 from nofm.workloads.methods.srste import SrSte

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nofm.workloads.methods.method import Method, Operand
+from nofm.workloads.methods.record import Method, Operand
 
 if TYPE_CHECKING:
     from torch import Tensor

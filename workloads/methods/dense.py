@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nofm.workloads.methods.method import Method
+from nofm.workloads.methods.record import Method
 
 
 @dataclass(frozen=True, kw_only=True)

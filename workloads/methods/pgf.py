@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from nofm.kernels.pattern import Pattern
-from nofm.workloads.methods.method import Method, Operand
+from nofm.workloads.methods.record import Method, Operand
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,6 +49,26 @@ class Pgf(Method):
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "schedule": ("linear", "exponential", "staged")
     }
+
+    def for_steps(self, steps: int) -> Self:
+        """Settings that are as they come are of the paper's long trainings: a shorter one fades
+        out, or goes through its stages, in its first half, and is binary in its last quarter."""
+        if self != type(self)(schedule=self.schedule):
+            return self
+        return replace(
+            self,
+            coefficient=max(self.coefficient, 2 / steps),
+            stage_steps=max(1, min(self.stage_steps, steps // 8)),
+            binary_after=max(1, 3 * steps // 4),
+        )
+
+    def settled(self, pattern: Pattern) -> int:
+        ends = [] if self.binary_after is None else [self.binary_after]
+        if self.schedule == "staged":
+            ends.append(self.stage_steps * (len(self.stages(pattern)) - 1))
+        elif self.schedule == "linear" and self.coefficient:
+            ends.append(math.ceil(1 / self.coefficient))
+        return min(ends, default=2**31)
 
     def stages(self, pattern: Pattern) -> list[Pattern]:
         """The staged patterns, down to `pattern`.

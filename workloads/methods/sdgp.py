@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nofm.workloads.methods.method import Method, Operand
+from nofm.workloads.methods.record import Method, Operand
 
 if TYPE_CHECKING:
     from torch import Tensor

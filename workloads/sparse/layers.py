@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from nofm.kernels.errors import InputError
 from nofm.kernels.pattern import Pattern
-from nofm.workloads.methods.method import Method
+from nofm.workloads.methods.record import Method
 from nofm.workloads.sparse import hooks, products
 from nofm.workloads.sparse.selection import BITS
 from nofm.workloads.sparse.site import Site, decode

@@ -17,6 +17,7 @@ from nofm.kernels.errors import InputError, positive, unknown
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from nofm.kernels.pattern import Pattern
     from nofm.workloads.sparse.site import Site
 
 Operand = Literal["weight", "gradient"]
@@ -90,6 +91,14 @@ class Method:
                 raise unknown(f"setting of method {self.name!r}", name, known)
             _check_kind(self.name, name, value, known[name], self.choices.get(name, ()))
         return replace(self, **values)
+
+    def for_steps(self, steps: int) -> Self:
+        """The method for a training of so many steps, where its schedule should follow that."""
+        return self
+
+    def settled(self, pattern: Pattern) -> int:
+        """The first step of training in which the products are as the record says."""
+        return 0
 
     def initial(self, weight: Tensor, site: Site) -> dict[str, Tensor]:
         """The method's buffers in a layer when its training begins; none without `chooses`."""
