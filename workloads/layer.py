@@ -87,12 +87,17 @@ class WeightLayer(Layer):
         weight_gradient: False when the weight is frozen.
         prunable: False for layers that N:M methods leave dense (the first layer and the head).
         bias: whether a bias is added (it costs no product).
+        input_zeros_ppm, gradient_zeros_ppm: zeros among the elements of the input and of the
+            output's gradient that were measured in a real step, in parts per million; 0 also where
+            nothing was measured. No cost depends on them.
     """
 
     weight: str = ""
     weight_gradient: bool = True
     prunable: bool = True
     bias: bool = False
+    input_zeros_ppm: int = 0
+    gradient_zeros_ppm: int = 0
 
     @property
     def weight_elements(self) -> int:

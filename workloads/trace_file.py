@@ -8,8 +8,9 @@ document of schema version 1:
      "layers": [{"kind": "convolution", "name": ..., ...}, ...]}
 
 A layer's fields are those of its class in `nofm.workloads.layer`; a field at its default is left
-out, and so is the batch of a layer that has the trace's. Version 1 holds no tensors. They have a
-place for later versions: the file's data section, named `<layer>/<what>`.
+out, and so is the batch of a layer that has the trace's. Version 1 holds no tensors. Version 2 has
+the same document and, in the file's data section, tensors of a real step, named `<layer>/<what>` in
+the header: see `StepTensors`.
 
 Files are taken from anywhere, so reading trusts nothing: every field is checked, and whatever is
 wrong is one `InputError`.
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import reprlib
 import typing
@@ -27,14 +29,22 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from nofm.kernels.errors import InputError, unknown
 from nofm.workloads.layer import MAX_ELEMENTS, Convolution, Layer, Linear, MatMul, VectorWork
+from nofm.workloads.step_tensors import WHAT, StepTensors
 from nofm.workloads.trace import Trace
 
 VERSION = 1
+WITH_TENSORS = 2
+"""Versions of the schema: of a trace alone, and of one that carries tensors."""
 KEY = "nofm.trace"
 MAX_FILE_BYTES = 2**24
-"""Largest file that is read; a trace of ten thousand layers takes about a tenth of it."""
+"""Largest file that is read, tensors not counted; ten thousand layers take about a tenth of it."""
+
+DTYPES: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+"""Element types of tensors, by their names in a header."""
 
 LAYERS: dict[str, type[Layer]] = {
     kind.kind: kind for kind in (Convolution, Linear, MatMul, VectorWork)
@@ -44,15 +54,18 @@ LAYERS: dict[str, type[Layer]] = {
 _ALIGNMENT = 8  # of safetensors headers
 
 
-def save(trace: Trace, path: str | os.PathLike[str]) -> None:
+def save(trace: Trace, path: str | os.PathLike[str], tensors: StepTensors | None = None) -> None:
     """Write a trace; the same trace always gives the same bytes.
 
     The file appears whole or not at all.
 
+    Args:
+        tensors: of a real step, to go with it.
+
     Raises:
         InputError: the file cannot be written, or the trace could not be read back.
     """
-    data = to_bytes(trace)
+    data = to_bytes(trace, tensors)
     target = Path(path)
     temporary = target.parent / f".{target.name}.{os.getpid()}.tmp"
     try:
@@ -71,14 +84,44 @@ def load(path: str | os.PathLike[str]) -> Trace:
     Raises:
         InputError: the file cannot be read or is malformed.
     """
+    return _load(path)[0]
+
+
+def load_tensors(path: str | os.PathLike[str]) -> StepTensors:
+    """Read the tensors that a trace carries; there are none in a file of version 1.
+
+    Raises:
+        InputError: the file cannot be read or is malformed.
+    """
+    _, entries, first = _load(path)
+    layers: dict[str, dict[str, np.ndarray[Any, Any]]] = {}
+    try:
+        with open(path, "rb") as file:
+            for name, (dtype, shape, offset) in entries.items():
+                file.seek(first + offset)
+                data = file.read(dtype.itemsize * math.prod(shape))
+                layer, _, what = name.rpartition("/")
+                layers.setdefault(layer, {})[what] = np.frombuffer(data, dtype).reshape(shape)
+    except OSError as error:
+        raise InputError(f"cannot read trace file {os.fspath(path)!r}: {_reason(error)}") from None
+    return StepTensors(layers)
+
+
+_Entries = dict[str, tuple[np.dtype[Any], tuple[int, ...], int]]
+"""Type, shape and place of each tensor."""
+
+
+def _load(path: str | os.PathLike[str]) -> tuple[Trace, _Entries, int]:
+    """A file's trace, its tensors, and where their data begins."""
     name = os.fspath(path)
     try:
         with open(name, "rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
+            size = os.fstat(file.fileno()).st_size
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read trace file {name!r}: {_reason(error)}") from None
     try:
-        return from_bytes(data)
+        return _read(data, max(size, len(data)))
     except InputError as error:
         raise InputError(f"trace file {name!r}: {error}") from None
 
@@ -87,16 +130,31 @@ def _reason(error: OSError | ValueError) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def to_bytes(trace: Trace) -> bytes:
+def to_bytes(trace: Trace, tensors: StepTensors | None = None) -> bytes:
     """The bytes of a trace's file.
 
     Raises:
-        InputError: the trace could not be read back, for example because a name is not printable.
+        InputError: the trace could not be read back, for example because a name is not printable;
+            a tensor is of no layer of the trace, or of a type that a file cannot hold.
     """
-    document = json.dumps(to_document(trace), separators=(",", ":"))
-    header = json.dumps({"__metadata__": {KEY: document}}, separators=(",", ":")).encode("ascii")
+    found = to_document(trace)
+    entries: dict[str, Any] = {}
+    parts: list[bytes] = []
+    if tensors is not None:
+        found["version"] = WITH_TENSORS
+        tensors.check(trace)
+        offset = 0
+        for name, array in tensors.items():
+            code = {dtype: code for code, dtype in DTYPES.items()}[array.dtype.newbyteorder("<")]
+            parts.append(array.astype(DTYPES[code]).tobytes())
+            place = [offset, offset + len(parts[-1])]
+            entries[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": place}
+            offset = place[1]
+    document = json.dumps(found, separators=(",", ":"))
+    whole = {"__metadata__": {KEY: document}, **entries}
+    header = json.dumps(whole, separators=(",", ":")).encode("ascii")
     header += b" " * (-len(header) % _ALIGNMENT)
-    data = len(header).to_bytes(8, "little") + header
+    data = len(header).to_bytes(8, "little") + header + b"".join(parts)
     if from_bytes(data) != trace:
         raise InputError(f"trace {trace.name!r} cannot be written: its fields are not plain data")
     return data
@@ -108,28 +166,72 @@ def from_bytes(data: bytes) -> Trace:
     Raises:
         InputError: they are malformed; the text does not name a file.
     """
-    if len(data) > MAX_FILE_BYTES:
-        raise InputError(f"a file has at most {MAX_FILE_BYTES} bytes, but this one has more")
+    return _read(data, len(data))[0]
+
+
+def _read(data: bytes, size: int) -> tuple[Trace, _Entries, int]:
+    """What the first bytes of a file of `size` bytes say: the trace, its tensors, where they begin.
+    Of a file with tensors only the header need be there."""
     if len(data) < 8:
         raise InputError(
             f"a file starts with 8 bytes of length, but this one has {len(data)} bytes"
         )
     length = int.from_bytes(data[:8], "little")
-    if length > len(data) - 8:
+    if 8 + min(length, size) > MAX_FILE_BYTES:
+        raise InputError(f"a file has at most {MAX_FILE_BYTES} bytes, but this one has more")
+    if length > size - 8:
         raise InputError(
-            f"the header's length must be at most {len(data) - 8}, the bytes that follow it, "
+            f"the header's length must be at most {size - 8}, the bytes that follow it, "
             f"not {length}"
         )
-    header = _members(_parse("the header", data[8 : 8 + length]), "the header", ["__metadata__"])
+    header = _parse("the header", data[8 : 8 + length])
+    named = [key for key in header if key != "__metadata__"] if isinstance(header, dict) else []
+    header = _members(header, "the header", ["__metadata__"], named)
     metadata = _members(header["__metadata__"], "__metadata__", [KEY])
-    if len(data) != 8 + length:
-        raise InputError(
-            f"version {VERSION} holds no tensors, but {len(data) - 8 - length} bytes follow the "
-            "header"
-        )
     if not isinstance(metadata[KEY], str):
         raise InputError(f"{KEY} must be text, not {_shown(metadata[KEY])}")
-    return _decode(_parse(KEY, metadata[KEY]))
+    document = _parse(KEY, metadata[KEY])
+    version = document.get("version") if isinstance(document, dict) else None
+    if version != WITH_TENSORS:
+        _members(header, "the header", ["__metadata__"])
+        if size != 8 + length:
+            raise InputError(
+                f"version {VERSION} holds no tensors, but {size - 8 - length} bytes follow the "
+                "header"
+            )
+        return _decode(document), {}, 8 + length
+    trace = _decode({**typing.cast(dict[str, object], document), "version": VERSION})
+    entries = _entries({key: header[key] for key in named}, trace)
+    held = sum(dtype.itemsize * math.prod(shape) for dtype, shape, _ in entries.values())
+    if size != 8 + length + held:
+        raise InputError(
+            f"the tensors take {held} bytes, but {size - 8 - length} follow the header"
+        )
+    return trace, entries, 8 + length
+
+
+def _entries(header: dict[str, Any], trace: Trace) -> _Entries:
+    """The tensors that a header names: each checked, and one after the other in the file."""
+    known = {f"{layer.name}/{what}" for layer in trace.weight_layers for what in WHAT}
+    found: _Entries = {}
+    offset = 0
+    for name, value in header.items():
+        if name not in known:
+            raise InputError(f"the tensor {_clip(name)!r} belongs to no layer of the trace")
+        entry = _members(value, f"tensor {name}", ["dtype", "shape", "data_offsets"])
+        dtype = entry["dtype"]
+        if not isinstance(dtype, str) or dtype not in DTYPES:
+            raise unknown(f"dtype of tensor {name}", _clip(dtype), DTYPES)
+        shape = _value(entry["shape"], tuple[int, ...], f"tensor {name}: shape")
+        place = _value(entry["data_offsets"], tuple[int, int], f"tensor {name}: data_offsets")
+        end = offset + DTYPES[dtype].itemsize * math.prod(shape)
+        if place != (offset, end):
+            raise InputError(
+                f"tensor {name}: data_offsets must be [{offset}, {end}], not {list(place)}"
+            )
+        found[name] = (DTYPES[dtype], shape, offset)
+        offset = end
+    return found
 
 
 def to_document(trace: Trace) -> dict[str, Any]:
@@ -250,7 +352,10 @@ def _value(value: object, hint: Any, where: str) -> Any:
 def _decode(value: object) -> Trace:
     keys = ["version", "name", "batch", "source", "notes", "parameters", "layers"]
     if isinstance(value, dict) and value.get("version", VERSION) != VERSION:
-        raise InputError(f"the schema version must be {VERSION}, not {_shown(value['version'])}")
+        raise InputError(
+            f"the schema version must be {VERSION} or {WITH_TENSORS}, not "
+            f"{_shown(value['version'])}"
+        )
     document = _members(value, "the trace", keys)
     batch = _value(document["batch"], int, "batch")
     if not isinstance(document["layers"], list):

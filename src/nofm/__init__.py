@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nofm.api import simulate, sweep_hardware
     from nofm.dataflow.accelerator import Accelerator
     from nofm.simulator.result import StepResult
+    from nofm.workloads.recording import record
     from nofm.workloads.sparse.adams import AdamS
     from nofm.workloads.sparse.convert import desparsify, sparsify
     from nofm.workloads.sparse.inspection import Inspection, inspect
@@ -37,6 +38,7 @@ __all__ = [
     "__version__",
     "desparsify",
     "inspect",
+    "record",
     "simulate",
     "sparsify",
     "sweep_hardware",
@@ -53,6 +55,7 @@ _HOMES = {
     "Inspection": "nofm.workloads.sparse.inspection",
     "desparsify": "nofm.workloads.sparse.convert",
     "inspect": "nofm.workloads.sparse.inspection",
+    "record": "nofm.workloads.recording",
     "sparsify": "nofm.workloads.sparse.convert",
 }
 

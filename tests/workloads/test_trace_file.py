@@ -224,7 +224,7 @@ def set_layer(**fields: object) -> Callable[[dict[str, Any]], object]:
         (packed([]), "the header must be an object, not []"),
         (packed({}), "the header lacks the key '__metadata__'"),
         (
-            packed({"__metadata__": {}, "weight": {}}),
+            packed({"__metadata__": {KEY: "{}"}, "weight": {}}),
             "unknown key in the header 'weight': (known: __metadata__)",
         ),
         (packed({"__metadata__": {}}), f"__metadata__ lacks the key '{KEY}'"),
@@ -257,7 +257,7 @@ def test_malformed_containers(data: bytes, message: str) -> None:
     ("change", "message"),
     [
         (lambda d: "[]", "the trace must be an object, not []"),
-        (lambda d: d.update(version=2), "the schema version must be 1, not 2"),
+        (lambda d: d.update(version=3), "the schema version must be 1 or 2, not 3"),
         (lambda d: d.pop("version") and None, "the trace lacks the key 'version'"),
         (lambda d: d.update(name=3), "name must be text, not 3"),
         (lambda d: d.update(batch="4"), "batch must be a whole number, not '4'"),
@@ -293,7 +293,7 @@ def test_malformed_containers(data: bytes, message: str) -> None:
             set_layer(row=1),
             "unknown key in layer 0 'row': did you mean rows? (known: kind, name, in_features, "
             "out_features, batch, batched, input_gradient, weight, weight_gradient, "
-            "prunable, bias, rows)",
+            "prunable, bias, input_zeros_ppm, gradient_zeros_ppm, rows)",
         ),
         (lambda d: d["layers"][0].pop("name") and None, "layer 0 lacks the key 'name'"),
         (set_layer(rows=-1), "layer 0: rows must be from 0 to 2^46 = 70368744177664, not -1"),
@@ -381,7 +381,8 @@ def test_unknown_kind_of_vector_work() -> None:
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     with path.open("wb") as file:
-        file.truncate(trace_file.MAX_FILE_BYTES + 1)
+        file.write(trace_file.MAX_FILE_BYTES.to_bytes(8, "little"))
+        file.truncate(trace_file.MAX_FILE_BYTES + 8)
     with pytest.raises(InputError) as error:
         trace_file.load(path)
     assert str(error.value) == (
