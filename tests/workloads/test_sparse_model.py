@@ -6,6 +6,8 @@ import copy
 import io
 import pickle
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -276,7 +278,9 @@ def test_distributed_data_parallel(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(replica, (port, str(tmp_path)), nprocs=2)
+    commands = [[sys.executable, __file__, str(rank), str(port), str(tmp_path)] for rank in (0, 1)]
+    replicas = [subprocess.Popen(command) for command in commands]
+    assert [each.wait() for each in replicas] == [0, 0]
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     shared = [name for name in first if "running" not in name]  # norms see their own samples
     assert all(torch.equal(first[name], second[name]) for name in shared)
@@ -358,3 +362,7 @@ def test_what_cannot_be_converted() -> None:
         "layer '0': weights must be one of float16, bfloat16, float32, float64 to be sparse, not "
         "complex64"
     )
+
+
+if __name__ == "__main__":
+    replica(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
