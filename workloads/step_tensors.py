@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from nofm.kernels.errors import InputError, unknown
 from nofm.workloads.layer import Convolution, Layer, Linear, WeightLayer
 from nofm.workloads.trace import Trace
+
+if TYPE_CHECKING:
+    import numpy as np
 
 WHAT = ("weight", "input", "gradient")
 """What there is of a layer, in torch's shapes: its dense weight [Co, Ci / groups, *kernel], its
@@ -51,7 +52,7 @@ class StepTensors:
                 if what not in WHAT:
                     raise unknown(f"tensor of layer {name!r}", what, WHAT)
                 shape = shape_of(known[name], what)
-                if array.shape != shape or array.dtype not in (np.float16, np.float32):
+                if array.shape != shape or array.dtype.name not in ("float16", "float32"):
                     raise InputError(
                         f"layer {name!r}: {what} must be float16 or float32 {list(shape)}, not "
                         f"{array.dtype} {list(array.shape)}"
@@ -65,7 +66,7 @@ class StepTensors:
             if found is None or not isinstance(layer, WeightLayer):
                 return layer
             shares: dict[str, Any] = {
-                f"{what}_zeros_ppm": round(MILLION * float(np.mean(found[what] == 0)))
+                f"{what}_zeros_ppm": round(MILLION * float((found[what] == 0).mean()))
                 for what in ("input", "gradient")
                 if what in found
             }

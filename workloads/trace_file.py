@@ -27,14 +27,15 @@ import typing
 from collections import Counter
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal
 
 from nofm.kernels.errors import InputError, unknown
 from nofm.workloads.layer import MAX_ELEMENTS, Convolution, Layer, Linear, MatMul, VectorWork
 from nofm.workloads.step_tensors import WHAT, StepTensors
 from nofm.workloads.trace import Trace
+
+if TYPE_CHECKING:
+    import numpy as np
 
 VERSION = 1
 WITH_TENSORS = 2
@@ -43,8 +44,8 @@ KEY = "nofm.trace"
 MAX_FILE_BYTES = 2**24
 """Largest file that is read, tensors not counted; ten thousand layers take about a tenth of it."""
 
-DTYPES: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
-"""Element types of tensors, by their names in a header."""
+DTYPES = {"F16": ("<f2", 2), "F32": ("<f4", 4)}
+"""Element types of tensors by their names in a header: NumPy's name, and bytes of an element."""
 
 LAYERS: dict[str, type[Layer]] = {
     kind.kind: kind for kind in (Convolution, Linear, MatMul, VectorWork)
@@ -93,21 +94,26 @@ def load_tensors(path: str | os.PathLike[str]) -> StepTensors:
     Raises:
         InputError: the file cannot be read or is malformed.
     """
+    import numpy as np
+
     _, entries, first = _load(path)
     layers: dict[str, dict[str, np.ndarray[Any, Any]]] = {}
     try:
         with open(path, "rb") as file:
             for name, (dtype, shape, offset) in entries.items():
                 file.seek(first + offset)
-                data = file.read(dtype.itemsize * math.prod(shape))
+                name_of_dtype, size = DTYPES[dtype]
+                data = file.read(size * math.prod(shape))
                 layer, _, what = name.rpartition("/")
-                layers.setdefault(layer, {})[what] = np.frombuffer(data, dtype).reshape(shape)
+                layers.setdefault(layer, {})[what] = np.frombuffer(data, name_of_dtype).reshape(
+                    shape
+                )
     except OSError as error:
         raise InputError(f"cannot read trace file {os.fspath(path)!r}: {_reason(error)}") from None
     return StepTensors(layers)
 
 
-_Entries = dict[str, tuple[np.dtype[Any], tuple[int, ...], int]]
+_Entries = dict[str, tuple[str, tuple[int, ...], int]]
 """Type, shape and place of each tensor."""
 
 
@@ -145,8 +151,8 @@ def to_bytes(trace: Trace, tensors: StepTensors | None = None) -> bytes:
         tensors.check(trace)
         offset = 0
         for name, array in tensors.items():
-            code = {dtype: code for code, dtype in DTYPES.items()}[array.dtype.newbyteorder("<")]
-            parts.append(array.astype(DTYPES[code]).tobytes())
+            code = f"F{8 * array.dtype.itemsize}"
+            parts.append(array.astype(DTYPES[code][0]).tobytes())
             place = [offset, offset + len(parts[-1])]
             entries[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": place}
             offset = place[1]
@@ -202,7 +208,7 @@ def _read(data: bytes, size: int) -> tuple[Trace, _Entries, int]:
         return _decode(document), {}, 8 + length
     trace = _decode({**typing.cast(dict[str, object], document), "version": VERSION})
     entries = _entries({key: header[key] for key in named}, trace)
-    held = sum(dtype.itemsize * math.prod(shape) for dtype, shape, _ in entries.values())
+    held = sum(DTYPES[dtype][1] * math.prod(shape) for dtype, shape, _ in entries.values())
     if size != 8 + length + held:
         raise InputError(
             f"the tensors take {held} bytes, but {size - 8 - length} follow the header"
@@ -224,12 +230,12 @@ def _entries(header: dict[str, Any], trace: Trace) -> _Entries:
             raise unknown(f"dtype of tensor {name}", _clip(dtype), DTYPES)
         shape = _value(entry["shape"], tuple[int, ...], f"tensor {name}: shape")
         place = _value(entry["data_offsets"], tuple[int, int], f"tensor {name}: data_offsets")
-        end = offset + DTYPES[dtype].itemsize * math.prod(shape)
+        end = offset + DTYPES[dtype][1] * math.prod(shape)
         if place != (offset, end):
             raise InputError(
                 f"tensor {name}: data_offsets must be [{offset}, {end}], not {list(place)}"
             )
-        found[name] = (DTYPES[dtype], shape, offset)
+        found[name] = (dtype, shape, offset)
         offset = end
     return found
 

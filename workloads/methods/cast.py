@@ -33,9 +33,8 @@ class Cast(Method):
     axes: str = "none in training; weights along Ci once trained"
     deployed: bool = True
     refresh_steps: int = 10
-    stored_mask: bool = True
     pretrained: bool = True
-    note: str = "the optimizer's decay is not counted"
+    note: str = "the optimizer's decay, and its reading of the mask, are not counted"
     decay: float = 4e-7
 
     chooses: ClassVar[bool] = True

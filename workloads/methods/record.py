@@ -39,7 +39,8 @@ class Method:
         axes: the same in words.
         deployed: whether the trained network's weights are N:M along the reduction of FF.
         refresh_steps: masks of weights are chosen anew every so many steps.
-        stored_mask: whether masks live in memory between refreshes (one bit a weight).
+        stored_mask: whether pruning reads masks that live in memory between refreshes (one bit a
+            weight).
         pretrained: whether it starts from a model that was trained dense.
         dense_share: the last share of the training, which is dense.
         note: what the simulation leaves out.
