@@ -76,6 +76,8 @@ class Uspe(Unit):
 
     def elaborate(self, platform: Any) -> Elaboratable:
         m = Module()
+        # With three cycles or more, the first one brings the operands from the neighbours.
+        self._waits = self.geometry.multiplier_cycles > 2
         self._pass_on(m)
         value, index = self._weight(m)
         product = self._multiply(m, platform, value, index)
@@ -89,6 +91,10 @@ class Uspe(Unit):
         below = Signal(self.weight_below.shape(), reset_less=True)
         self.slot = data.View(layout, self.control)
         right = Signal(layout.size)
+        # What the multiplication works on: as it comes, or a cycle later.
+        self.own_slot = data.View(layout, right if self._waits else self.control)
+        self.own_group = group if self._waits else self.group
+        self.own_above = below if self._waits else self.weight_above
         m.d.sync += [right.eq(self.control), group.eq(self.group), below.eq(self.weight_above)]
         m.d.comb += [
             self.control_right.eq(right),
@@ -120,23 +126,22 @@ class Uspe(Unit):
         ]
         m.d.comb += [self.weight_right.eq(pushed), self.load_right.eq(loaded)]
         held, chosen = Signal(layout.size), Signal(layout.size)
-        entry = self.slot.entry
+        entry, bank = self.own_slot.entry, in_use if self._waits else now
         m.d.comb += [
-            held.eq(Mux(now, Array(banks[1])[entry], Array(banks[0])[entry])),
-            chosen.eq(Mux(self.output_stationary, self.weight_above, held)),
+            held.eq(Mux(bank, Array(banks[1])[entry], Array(banks[0])[entry])),
+            chosen.eq(Mux(self.output_stationary, self.own_above, held)),
         ]
         view = data.View(layout, chosen)
         return view.value, view.index
 
     def _multiply(self, m: Module, platform: Any, value: Any, index: Any) -> Signal:
         """Select the activation and multiply; the selection has a cycle of its own if X allows."""
-        g = self.geometry
-        cycles = g.multiplier_cycles
+        cycles = self.geometry.multiplier_cycles - self._waits
         multiplier = HalfMultiplier(max(1, cycles - 1))
         place(m, platform, "multiplier", multiplier)
         activation = Signal(WIDTH)
         m.d.comb += [
-            activation.eq(self.group.word_select(index, WIDTH)),
+            activation.eq(self.own_group.word_select(index, WIDTH)),
             multiplier.advance.eq(self.advance),
         ]
         if cycles == 1:
