@@ -10,7 +10,7 @@ CONTROL_FILE = "lint.vlt"
 
 # A result without a name has a number of up to five digits.
 _NUMBERED = tuple("'$" + "?" * digits + "'" for digits in range(1, 6))
-_OPERATORS = ("ADD", "SUB", "EQ", "LT", "LTS", "LTE", "GT", "GTE", "GTES")
+_OPERATORS = ("ADD", "SUB", "EQ", "LT", "LTS", "LTE", "GT", "GTES")
 
 
 @dataclass(frozen=True)

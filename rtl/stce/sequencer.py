@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Elaboratable, EnableInserter, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Elaboratable, EnableInserter, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -173,7 +173,7 @@ class Sequencer(Unit):
     def _countdown(self, m: Module, name: str, width: int) -> tuple[Signal, Any]:
         """A counter that stops at 0, a register that tells when it is there, and how to set it."""
         left, zero = Signal(width, name=f"{name}_left"), Signal(name=name, init=1)
-        m.d.sync += [left.eq(left - (left != 0)), zero.eq(left <= 1)]
+        m.d.sync += [left.eq(left - (left != 0)), zero.eq(_one_or_less(left))]
 
         def load(value: Value, is_zero: Value) -> list[Any]:
             return [left.eq(value), zero.eq(is_zero)]
@@ -212,7 +212,9 @@ class Sequencer(Unit):
         with m.If(self.fold_over):
             # The fold begins in the last of the cycles that it waits; the job's last drain counts
             # all of its own.
-            m.d.sync += load(Mux(walk.exists, wait - 1, now.last_drain), walk.exists & (wait <= 1))
+            m.d.sync += load(
+                Mux(walk.exists, wait - 1, now.last_drain), walk.exists & _one_or_less(wait)
+            )
         with m.If(self.started):
             m.d.sync += load(Value.cast(0), Value.cast(1))
 
@@ -354,3 +356,8 @@ class Sequencer(Unit):
             m.d.comb += bit["activation_port"].eq(1)
         with m.Else():
             m.d.comb += [bit["fill"].eq(drained), bit["drain"].eq(~drained)]
+
+
+def _one_or_less(value: Value) -> Value:
+    """Whether `value` is at most 1: always, where it has one bit."""
+    return value <= 1 if len(value) > 1 else Const(1, 1)

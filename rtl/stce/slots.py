@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from nofm.rtl.hierarchy import Unit
 from nofm.rtl.stce.control import job_layout, sent_control, top_control
-from nofm.rtl.stce.geometry import Geometry
+from nofm.rtl.stce.geometry import Geometry, bits
 
 
 class Slots(Unit):
@@ -56,7 +56,7 @@ column fold; no other fold follows |
         g = self.geometry
         job = data.View(job_layout(g), self.job)
         stationary = ~job.output_stationary
-        turn_r, turn = Signal(range(g.period)), Signal(range(g.period))
+        turn_r, turn = Signal(bits(g.period)), Signal(bits(g.period))
         pass_r, passes = Signal(g.entry_bits), Signal(g.entry_bits)
         sending, all_sent = Signal(), Signal()
         half, bank, first = Signal(init=1), Signal(init=1), Signal()

@@ -224,12 +224,16 @@ def test_the_same_input_gives_the_same_bytes(folder: Path, tmp_path: Path) -> No
 
 
 def test_a_larger_array_has_the_same_modules(document: dict[str, Any], tmp_path: Path) -> None:
-    """More of them are placed, and only the module that places them grows."""
+    """More of them are placed, and the module that places them grows; some words are wider."""
     larger = MACHINE.with_values(**{"array.rows": 8, "array.columns": 7})
     found = emit(larger, tmp_path / "build", ["stce"])
+
+    def kinds(engine: dict[str, Any]) -> list[str]:
+        return [re.sub(r"\d+", "#", path) for path in engine["files"]]
+
     (small,) = [each for each in document["engines"] if each["engine"] == "stce"]
     (large,) = found["engines"]
-    assert large["files"] == small["files"]
-    lines = [{each["file"]: each["lines"] for each in d["modules"]} for d in (document, found)]
-    assert lines[1]["verilog/nofm_stce.v"] > 2 * lines[0]["verilog/nofm_stce.v"]
-    assert lines[1]["verilog/nofm_uspe.v"] == lines[0]["verilog/nofm_uspe.v"]
+    assert kinds(large) == kinds(small)
+    lines = [{each["module"]: each["lines"] for each in d["modules"]} for d in (document, found)]
+    assert lines[1]["nofm_stce"] > 2 * lines[0]["nofm_stce"]
+    assert lines[1]["nofm_uspe"] == lines[0]["nofm_uspe"]
