@@ -90,7 +90,7 @@ def test_resources_of_a_family(nofm: Run, tmp_path: Path) -> None:
     document = json.loads((folder / "synthesis.json").read_text("utf-8"))
     assert document["schema"] == "nofm.synthesis/1"
     (row,) = document["rows"]
-    (line,) = [line for line in ran.out.splitlines() if line.startswith("wuve")]
+    (line,) = [line for line in ran.out.splitlines() if line.split()[:1] == ["wuve"]]
     assert line.split()[1:8] == ["lanes", "1,", "latency", "6", "ice40", f"{row['lut']:,}", "0"]
     assert f"Wrote {folder}/synthesis.json and .csv, and the tools' logs.\n" in ran.out
 

@@ -17,7 +17,7 @@ from nofm.rtl.synthesis.families import KINDS, Resources
 from nofm.rtl.synthesis.fit import DEVICES, fit, terms
 from nofm.rtl.synthesis.samples import BASE, Sample, beyond, measure, plan, stored
 
-WORST = {"lut": 0.05, "ff": 0.02, "dsp": 0.0, "bram": 0.0}
+WORST = {"lut": 0.12, "ff": 0.13, "dsp": 0.0, "bram": 0.0}
 """Largest relative error on arrays kept out of the fit that docs/synthesis.md speaks of."""
 
 
@@ -71,7 +71,7 @@ def test_samples_are_written_as_they_are_read(tmp_path: Path) -> None:
 def test_parameters_outside_the_fit_are_told() -> None:
     assert beyond(Geometry.of(load("sat-32x32"))) == []
     assert beyond(replace(BASE, rows=100, group=64, adder_cycles=9)) == [
-        "group 64 is outside 4 to 32",
+        "group 64 is outside 8 to 32",
         "adder_cycles 9 is outside 2 to 6",
     ]
 
@@ -87,13 +87,13 @@ def test_an_estimate_for_the_paper_s_array() -> None:
     document = estimate.to_json(machine, found)
     assert document["needs"]["dsp"] == 1024
     assert document["notes"] == estimate.notes(found)
-    assert "8 arrays of up to 64 USPEs" in document["notes"][0]
+    assert "5 arrays of up to 64 USPEs" in document["notes"][0]
 
 
 def test_what_does_not_fit_is_said() -> None:
     huge = replace(BASE, rows=128, columns=128, group=64)
     told = estimate.notes(estimate.estimate(huge, "xcvu9p"))
-    assert "group 64 is outside 4 to 32: what it takes is a guess." in told
+    assert "group 64 is outside 8 to 32: what it takes is a guess." in told
     assert "It does not fit: 240 % of the DSPs of the device." in told
 
 
