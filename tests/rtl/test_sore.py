@@ -211,10 +211,10 @@ CHANGES: dict[tuple[type[Unit], str], dict[str, tuple[str, str]]] = {
             "self.last_entry == i), (self.index == i) & (self.last_entry != i)",
         ),
         "full an element early": ("index > self.last_entry", "index >= self.last_entry"),
-        "old group not forgotten": ("first.eq(self.index == 0)", "first.eq(0)"),
+        "old group not forgotten": ("goes_on.eq(self.index != 0)", "goes_on.eq(1)"),
         "the last entry goes": ("Cat(smallest[: i + 1]).any()", "0"),
-        "comparison of another entry": ("~beats[min(i + 1, g.entries - 1)]", "~beats[i]"),
-        "comparisons stay behind": ("Mux(shift[k], moves, stays)", "stays"),
+        "comparison of another entry": ("Mux(shift[i], ~beats[i + 1], ~beats[i])", "~beats[i]"),
+        "comparisons stay behind": ("Mux(shift[k], moved, stays)", "stays"),
     },
     (Lanes, "_chain"): {
         "index of the other form": ('Mux(both, index, beat["row"])', 'beat["row"]'),
@@ -256,7 +256,7 @@ CHANGES: dict[tuple[type[Unit], str], dict[str, tuple[str, str]]] = {
             'ahead - job["last_index"]',
         ),
         "no pause": ("(last_row < chained // parts)", "0"),
-        "pause where none is needed": ("(next_position != 0) & ", ""),
+        "pause where none is needed": (" & (next_position != 0)", ""),
         "pause a cycle short": (
             "wait.eq(chained - parts - last_row * parts)",
             "wait.eq(Mux(last_row < chained - 1, chained - 2 - last_row, 0))",
