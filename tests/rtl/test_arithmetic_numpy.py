@@ -457,7 +457,7 @@ OPERANDS: Changes = {
     },
     (normalisation, "normalise"): {
         "subnormal operands off by one": ("half_range - zeros", "half_range - zeros - 1"),
-        "subnormal operands not moved": ("Mux(tiny, hidden, fraction)", "fraction"),
+        "subnormal operands not moved": ("Mux(normal, fraction, shifted)", "fraction"),
     },
     (shift, "_count"): {
         "leading zeros of one half": ("Mux(none_high, low, high)", "high"),
