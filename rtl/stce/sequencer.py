@@ -7,7 +7,8 @@ decisions lies between two registers:
 2. what that means for every cycle: slots, fetched beats, loaded weights (`Slots`, `Fetch`, `Load`);
 3. the control word that the first row takes in the next cycle, whose needs are known by then.
 
-What is decided in cycle t of the first step is in the array in cycle t + `AHEAD`.
+What is decided in cycle t of the first step is in the array in cycle t + 3;
+no job is shorter than that.
 """
 
 from __future__ import annotations
@@ -26,9 +27,6 @@ from nofm.rtl.stce.fold_walk import FoldWalk
 from nofm.rtl.stce.geometry import SIZE_BITS, Geometry
 from nofm.rtl.stce.load import Load
 from nofm.rtl.stce.slots import Slots
-
-AHEAD = 3
-"""Cycles from a decision to the array; no job is shorter."""
 
 PARTS = ("issue", "interleave", "activation_port", "weight_load", "accumulate", "drain", "fill")
 """What a job's cycles go to, by the names of docs/timing.md; bits of the port `part`."""

@@ -11,6 +11,7 @@ from nofm.kernels.errors import unknown
 from nofm.rtl.stce.geometry import Geometry
 from nofm.rtl.synthesis.families import KINDS, Resources
 from nofm.rtl.synthesis.fit import DEVICES, fit
+from nofm.rtl.synthesis.measure import number
 from nofm.rtl.synthesis.report import TITLES
 from nofm.rtl.synthesis.samples import FAMILY, beyond, stored
 
@@ -65,8 +66,8 @@ def records(found: Estimate) -> list[dict[str, Any]]:
         rows.append(
             {
                 "resource": TITLES[kind].replace("\n", " "),
-                "needs": _whole(getattr(found.needs, kind)),
-                "has": _whole(has) if has else None,
+                "needs": number(getattr(found.needs, kind)),
+                "has": number(has) if has else None,
                 "share": 100 * getattr(found.needs, kind) / has if has else None,
                 "error": 100 * found.errors[kind],
             }
@@ -96,12 +97,8 @@ def to_json(accelerator: Accelerator, found: Estimate) -> dict[str, Any]:
         "schema": SCHEMA,
         "hardware": accelerator.to_document(),
         "device": found.device,
-        "needs": {kind: _whole(getattr(found.needs, kind)) for kind in KINDS},
-        "has": {kind: _whole(getattr(found.has, kind)) for kind in KINDS},
+        "needs": {kind: number(getattr(found.needs, kind)) for kind in KINDS},
+        "has": {kind: number(getattr(found.has, kind)) for kind in KINDS},
         "largest_error": dict(found.errors),
         "notes": notes(found),
     }
-
-
-def _whole(value: float) -> int | float:
-    return int(value) if value == int(value) else value

@@ -40,7 +40,7 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """The row as a JSON object; counts are those of `resources`."""
-        taken = {kind: _number(getattr(self.resources, kind)) for kind in KINDS}
+        taken = {kind: number(getattr(self.resources, kind)) for kind in KINDS}
         return {
             "engine": self.engine,
             "parameters": dict(self.parameters),
@@ -53,14 +53,15 @@ class Row:
             "modules": {
                 module: {
                     "instances": instances,
-                    **{kind: _number(getattr(own, kind)) for kind in KINDS},
+                    **{kind: number(getattr(own, kind)) for kind in KINDS},
                 }
                 for module, (instances, own) in self.synthesis.modules.items()
             },
         }
 
 
-def _number(value: float) -> int | float:
+def number(value: float) -> int | float:
+    """A count of cells for a document: whole where it is; only block memories come in halves."""
     return int(value) if value == int(value) else value
 
 
