@@ -157,7 +157,9 @@ def simulate(
     console = _console()
     console.print(tables.step_tables(result, width=console.width, all_rows=all_rows))
     if output is not None:
-        console.print(f"Wrote {output}/report.html and the tables, figures and timeline beside it.")
+        _print_path(
+            f"Wrote {output}/report.html and the tables, figures and timeline beside it.", console
+        )
 
 
 def _explain(
@@ -259,6 +261,11 @@ def _console() -> Any:
 def _print_notes(notes: Sequence[str], console: Any) -> None:
     for note in notes:
         console.print(f"- {note}", markup=False)
+
+
+def _print_path(text: str, console: Any) -> None:
+    """Print a line that holds a path: never broken, so that the path can be copied."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_json(document: Any) -> None:
@@ -393,7 +400,7 @@ def _synthesize(
     console.print(report.table(rows))
     _print_notes([f"{name} is left out: {reason}" for name, reason in left_out.items()], console)
     if output is not None:
-        console.print(f"Wrote {output}/synthesis.json and .csv, and the tools' logs.")
+        _print_path(f"Wrote {output}/synthesis.json and .csv, and the tools' logs.", console)
 
 
 def _estimate(machine: Accelerator, device: str, json: bool) -> None:
@@ -450,7 +457,7 @@ def _print_engines(document: dict[str, Any], output: Path) -> None:
         console,
     )
     files = len(document["files"])
-    console.print(f"Wrote {output}: {files} files; README.md says what they are.", markup=False)
+    _print_path(f"Wrote {output}: {files} files; README.md says what they are.", console)
 
 
 def _print_peer(document: dict[str, Any], json: bool) -> None:
@@ -576,7 +583,7 @@ def _print_verdicts(verdicts: Sequence[Verdict]) -> None:
         for difference in verdict.differences:
             console.print(f"{verdict.gemm}: {difference}", markup=False)
         if verdict.waveform is not None:
-            console.print(f"{verdict.gemm}: waveform {verdict.waveform}", markup=False)
+            _print_path(f"{verdict.gemm}: waveform {verdict.waveform}", console)
 
 
 @app.command()
@@ -627,7 +634,7 @@ def trace(
     console.print(records_table(title, rows, {"layer": "layer", "kind": "kind", "work": "work"}))
     _print_notes(found.notes, console)
     if output is not None:
-        console.print(f"Wrote {output}.", markup=False)
+        _print_path(f"Wrote {output}.", console)
 
 
 def _capture(
@@ -833,7 +840,7 @@ def codesign(
     columns = training.COLUMNS | {"pareto": "best for\nits speed"}
     console.print(records_table(title, rows, columns))
     if output is not None:
-        console.print(f"Wrote {output}: codesign.json, .csv, .png and .svg.", markup=False)
+        _print_path(f"Wrote {output}: codesign.json, .csv, .png and .svg.", console)
 
 
 def _need_torch(command: str) -> None:
