@@ -1,0 +1,5 @@
+"""The command line, `nofm`."""
+
+from nofm.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,56 @@
+"""`nofm networks`, `nofm methods`, `nofm hardware`: what comes with NofM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nofm.cli.options import Json
+from nofm.cli.output import print_json, print_table
+
+
+def networks(json: Json = False) -> None:
+    """List the networks that come with NofM."""
+    from nofm.workloads.networks import NETWORKS
+
+    rows = [
+        {"network": n.name, "sample": n.sample, "dataset": n.dataset, "source": n.source}
+        for n in NETWORKS.values()
+    ]
+    _print_rows("Networks", rows, "networks", json)
+
+
+def methods(json: Json = False) -> None:
+    """List the N:M training methods."""
+    from nofm.dataflow.methods import METHODS
+
+    rows = [
+        {"method": m.name, "title": m.title, "sparse": m.axes, "reference": m.reference}
+        for m in METHODS.values()
+    ]
+    _print_rows("N:M training methods", rows, "methods", json)
+
+
+def hardware(json: Json = False) -> None:
+    """List the accelerators that come with NofM."""
+    from nofm.dataflow.accelerator import load, presets
+
+    rows = []
+    for name in presets():
+        item = load(name)
+        rows.append(
+            {
+                "name": name,
+                "array": f"{item.array.rows} x {item.array.columns}",
+                "clock_mhz": item.clock_mhz,
+                "dram_gbps": item.dram.bandwidth_gbps,
+                "patterns": " ".join(map(str, item.array.patterns)) or "dense only",
+            }
+        )
+    _print_rows("Accelerators", rows, "hardware", json)
+
+
+def _print_rows(title: str, rows: list[dict[str, Any]], key: str, json: bool) -> None:
+    if json:
+        print_json({"schema": f"nofm.{key}/1", key: rows})
+        return
+    print_table(title, rows, {name: name for name in rows[0]})
