@@ -76,7 +76,7 @@ class Uspe(Unit):
 
     def elaborate(self, platform: Any) -> Elaboratable:
         m = Module()
-        # With three cycles or more, the first one brings the operands from the neighbours.
+        # With three cycles or more, the first one brings the activations and chooses the weight.
         self._waits = self.geometry.multiplier_cycles > 2
         self._pass_on(m)
         value, index = self._weight(m)
@@ -91,10 +91,7 @@ class Uspe(Unit):
         below = Signal(self.weight_below.shape(), reset_less=True)
         self.slot = data.View(layout, self.control)
         right = Signal(layout.size)
-        # What the multiplication works on: as it comes, or a cycle later.
-        self.own_slot = data.View(layout, right if self._waits else self.control)
         self.own_group = group if self._waits else self.group
-        self.own_above = below if self._waits else self.weight_above
         m.d.sync += [right.eq(self.control), group.eq(self.group), below.eq(self.weight_above)]
         m.d.comb += [
             self.control_right.eq(right),
@@ -126,12 +123,15 @@ class Uspe(Unit):
         ]
         m.d.comb += [self.weight_right.eq(pushed), self.load_right.eq(loaded)]
         held, chosen = Signal(layout.size), Signal(layout.size)
-        entry, bank = self.own_slot.entry, in_use if self._waits else now
+        entry = self.slot.entry
         m.d.comb += [
-            held.eq(Mux(bank, Array(banks[1])[entry], Array(banks[0])[entry])),
-            chosen.eq(Mux(self.output_stationary, self.own_above, held)),
+            held.eq(Mux(now, Array(banks[1])[entry], Array(banks[0])[entry])),
+            chosen.eq(Mux(self.output_stationary, self.weight_above, held)),
         ]
-        view = data.View(layout, chosen)
+        own = Signal(layout.size, reset_less=True) if self._waits else chosen
+        if self._waits:
+            m.d.sync += own.eq(chosen)
+        view = data.View(layout, own)
         return view.value, view.index
 
     def _multiply(self, m: Module, platform: Any, value: Any, index: Any) -> Signal:

@@ -53,10 +53,7 @@ MUTANTS: dict[str, tuple[type[Unit], str, str, str]] = {
     "stale weight bank": (Uspe, "_weight", "in_use ^ (self.slot.slot & self.slot.swap)", "in_use"),
     "weights pushed into the bank in use": (Uspe, "_weight", "(now != b)", "(now == b)"),
     "bank shorter than N": (Uspe, "_weight", "Array(banks[0])[self.last_entry]", "banks[0][0]"),
-    "weight of another entry": (
-        *(Uspe, "_weight", "entry, bank = self.own_slot.entry,"),
-        "entry, bank = 0,",
-    ),
+    "weight of another entry": (Uspe, "_weight", "entry = self.slot.entry", "entry = 0"),
     "sum above not taken": (Uspe, "_accumulate", "Mux(from_above,", "Mux(0,"),
     "sum not fed back": (Uspe, "_accumulate", "Mux(from_adder, adder.sum, kept)", "kept"),
     "sum bank not bypassed": (
