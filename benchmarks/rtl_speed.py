@@ -7,9 +7,6 @@ a cocotb bench feeds every stream and takes every result. A rate is that of the 
 long product exceeds a short one, so that neither compiling nor starting counts. The model's rate is
 that of the whole long product. Both give the same bits and the same cycles, or this fails. Operands
 are drawn with a fixed seed. `--large` adds an array of 32 x 32, which takes minutes to compile.
-
-The model is slower in WS than in OS: at 16 x 16 about a third of its time goes into sums, another
-third into the weights that move through every USPE's banks, and the rest into the rows' counters.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ counted and not calculated, and its values have the bits that the hardware gives
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,7 @@ def run(
     groups, n = weights.groups, weights.n
 
     # Ragged ends are padded with zeros: bubbles and idle rows multiply 0 by 0.
-    grouped = np.zeros((count, m, taps, per_run * pattern.m), np.float32)
+    grouped = np.zeros((count, m, taps, per_run * pattern.m), np.float16)
     grouped[..., :length] = activations
     grouped = grouped.reshape(count, m, groups, pattern.m)
     # An array row takes one group after another of all vectors in WS, and of one vector in OS.
@@ -123,10 +124,10 @@ def run(
         n=n,
     )
     data = stepping.Data(
-        activations=grouped.reshape(-1),
-        values=weights.values.astype(np.float32).reshape(-1),
+        activations=_singles(grouped),
+        values=_singles(weights.values),
         indices=weights.index.astype(np.int32).reshape(-1),
-        out=np.zeros(count * n * m, np.float32),
+        out=np.zeros(count * m * n, np.float32),
         parts=np.zeros(len(PARTS), np.int64),
     )
     step = stepping.step_ws if dataflow == "ws" else stepping.step_os
@@ -138,11 +139,25 @@ def run(
     cycles = cycle + 1 + after
     data.parts[stepping.FILL] += after
     return ArrayRun(
-        values=np.ascontiguousarray(data.out.reshape(count, n, m).swapaxes(1, 2)),
+        values=data.out.reshape(count, m, n),
         cycles=cycles,
         uspe_cycles=cycles * rows * job.columns,
         parts=dict(zip(PARTS, data.parts.tolist(), strict=True)),
     )
+
+
+def _singles(halves: Halves) -> Singles:
+    """float32 of float16, flat: looked up, which is several times as quick as NumPy's cast."""
+    bits = np.ascontiguousarray(halves).reshape(-1).view(np.uint16)
+    singles = np.empty(bits.size, np.float32)
+    stepping.look_up(_single_of_half(), bits, singles)
+    return singles
+
+
+@cache
+def _single_of_half() -> Singles:
+    """float32 [2^16], by the bits of a float16."""
+    return np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
 
 
 def _check(
