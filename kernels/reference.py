@@ -47,7 +47,7 @@ def matmul(a: Halves, w: Halves | Compressed) -> Singles:
 
 def _compressed(a: Singles, w: Compressed) -> Singles:
     count, m, _, length = a.shape
-    values, index = w.values.astype(np.float32), w.index.astype(np.intp)
+    values, index = w.values.astype(np.float32), w.unshared().index.astype(np.intp)
     per_run = w.pattern.groups(length)
     out = np.zeros((count, m, w.n), np.float32)
     rows, products = np.arange(m)[:, np.newaxis], np.arange(count)

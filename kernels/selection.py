@@ -1,7 +1,7 @@
 """Which elements of every group are kept, for whole tensors at the speed of memory.
 
-The rule is that of `kernels.compressed`: the N largest by magnitude; of equal ones the lower index;
-NaN counts as larger than everything, -0 and +0 as equal. Here every element of a group gets its
+The N largest by magnitude are; of equal ones the lower index; NaN counts as larger than everything,
+-0 and +0 as equal. Every element of a group gets its
 rank by comparing it with the others, `LANES` groups side by side, so that the compiler makes vector
 code of it; nothing is sorted and nothing branches.
 """
@@ -36,23 +36,42 @@ def keep(bits: Bits, infinity: int, pattern: Pattern, threads: int = 1) -> Bits:
         threads: at most so many are used.
     """
     out = np.empty_like(bits)
-    _run(_keep, bits, infinity, pattern, out, threads)
+    _run(_keep, bits, infinity, pattern, (out,), threads)
     return out
 
 
 def mask(bits: Bits, infinity: int, pattern: Pattern, threads: int = 1) -> Any:
     """uint8, 1 where `bits` is kept and 0 where it is dropped; arguments as those of `keep`."""
     out = np.empty(bits.shape, np.uint8)
-    _run(_mask, bits, infinity, pattern, out, threads)
+    _run(_mask, bits, infinity, pattern, (out,), threads)
     return out
 
 
-def _run(kernel: Any, bits: Bits, infinity: int, pattern: Pattern, out: Any, threads: int) -> None:
+def compress(bits: Bits, infinity: int, pattern: Pattern, threads: int = 1) -> tuple[Bits, Any]:
+    """What is kept and where: `bits` and uint8 [outer, groups, N, inner], places ascending.
+
+    Slots of a ragged group that keep nothing hold 0 and their own number. Arguments as of `keep`.
+    """
+    outer, length, inner = bits.shape
+    shape = (outer, pattern.groups(length), pattern.n, inner)
+    kept, index = np.empty(shape, bits.dtype), np.empty(shape, np.uint8)
+    _run(_compress, bits, infinity, pattern, (kept, index), threads)
+    return kept, index
+
+
+def _run(
+    kernel: Any,
+    bits: Bits,
+    infinity: int,
+    pattern: Pattern,
+    outs: tuple[Any, ...],
+    threads: int,
+) -> None:
     outer, length, inner = bits.shape
     columns = outer * pattern.groups(length) * inner
     parts = max(1, min(threads, bits.size // ELEMENTS_A_THREAD))
     edges = [columns * part // parts for part in range(parts + 1)]
-    flat = (bits.reshape(-1), out.reshape(-1))
+    flat = (bits.reshape(-1), *(out.reshape(-1) for out in outs))
 
     def part(first: int, last: int) -> None:
         kernel(*flat, bits.dtype.type(infinity), pattern.n, pattern.m, length, inner, first, last)
@@ -187,3 +206,51 @@ def _mask(
             for lane in range(LANES):
                 kept[i, lane] = rank[i, lane] < n
         _scatter(out, column, lanes, m, length, inner, kept)
+
+
+@njit(cache=True, nogil=True)
+def _compress(
+    bits: Any,
+    kept: Any,
+    index: Any,
+    infinity: Any,
+    n: Any,
+    m: Any,
+    length: Any,
+    inner: Any,
+    first: Any,
+    last: Any,
+) -> None:
+    size = np.empty(LANES, np.int64)
+    group = np.zeros((m, LANES), bits.dtype)
+    magnitude, rank = np.empty_like(group), np.empty_like(group)
+    values, places = np.empty((n, LANES), bits.dtype), np.empty((n, LANES), np.uint8)
+    one, zero = bits.dtype.type(1), bits.dtype.type(0)
+    before = np.empty(LANES, bits.dtype)
+    for column in range(first, last, LANES):
+        lanes = min(LANES, last - column)
+        _gather(bits, column, lanes, m, length, inner, group, size)
+        _rank(group, size, infinity, magnitude, rank)
+        before[:] = zero
+        for slot in range(n):
+            for lane in range(LANES):
+                values[slot, lane] = zero
+                places[slot, lane] = slot
+        for i in range(m):
+            # The i-th element is in one of the slots up to i, if it is kept.
+            for slot in range(min(i + 1, n)):
+                place, number = np.uint8(i), bits.dtype.type(slot)
+                for lane in range(LANES):
+                    here = (rank[i, lane] < n) & (i < size[lane]) & (before[lane] == number)
+                    values[slot, lane] = group[i, lane] if here else values[slot, lane]
+                    places[slot, lane] = place if here else places[slot, lane]
+            for lane in range(LANES):
+                before[lane] += one if (rank[i, lane] < n) & (i < size[lane]) else zero
+        _scatter(kept, column, lanes, n, groups_length(n, m, length), inner, values)
+        _scatter(index, column, lanes, n, groups_length(n, m, length), inner, places)
+
+
+@njit(cache=True, nogil=True)
+def groups_length(n: Any, m: Any, length: Any) -> Any:
+    """Slots of a run: a group has N of them, the ragged one too."""
+    return (length + m - 1) // m * n

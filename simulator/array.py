@@ -126,7 +126,7 @@ def run(
     data = stepping.Data(
         activations=_singles(grouped),
         values=_singles(weights.values),
-        indices=weights.index.astype(np.int32).reshape(-1),
+        indices=weights.unshared().index.astype(np.int32).reshape(-1),
         out=np.zeros(count * m * n, np.float32),
         parts=np.zeros(len(PARTS), np.int64),
     )

@@ -129,7 +129,7 @@ def _order(
 
 def _weight_words(weights: Compressed) -> Any:
     """uint32 [count, groups, N, n]: FP16 numbers with their indices; dense ones come without."""
-    index = weights.index.astype(np.uint32)
+    index = weights.unshared().index.astype(np.uint32)
     if weights.pattern.dense:
         index[:] = 0
     return weights.values.view(np.uint16).astype(np.uint32) | (index << 16)
