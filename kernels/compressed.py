@@ -68,7 +68,7 @@ class Compressed:
                 f"compressed index must ascend within each group and stay below M = "
                 f"{self.pattern.m}"
             )
-        sizes, empty = self._group_sizes()[:, np.newaxis, np.newaxis], ~self.kept
+        sizes, empty = self.group_sizes()[:, np.newaxis, np.newaxis], ~self.kept
         if np.any((self.index >= sizes)[..., self.kept, :]):
             raise InputError("compressed index must stay inside a ragged group")
         slots = np.arange(self.pattern.n)[:, np.newaxis]
@@ -93,7 +93,7 @@ class Compressed:
     @property
     def kept(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """bool [groups, N]: slots that hold an element; False only in a ragged group."""
-        return np.arange(self.pattern.n) < self._group_sizes()[:, np.newaxis]
+        return np.arange(self.pattern.n) < self.group_sizes()[:, np.newaxis]
 
     @property
     def value_bytes(self) -> int:
@@ -110,6 +110,12 @@ class Compressed:
         by_mask = np.moveaxis(self.index[..., self.kept, :], -1, -2)
         return packing.pack(by_mask.reshape(-1), self.pattern.index_bits)
 
+    def rows(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """int64 [kept, masks]: the rows of all taps that each mask keeps, ascending."""
+        sizes = self.group_sizes()
+        first = (np.cumsum(sizes) - sizes)[:, np.newaxis, np.newaxis]
+        return (first + self.index)[self.kept]
+
     def unshared(self) -> Compressed:
         """The same matrices with a mask for each column."""
         if self.sharing == 1:
@@ -123,7 +129,7 @@ class Compressed:
     def _indices(self) -> int:
         return self._lead() * int(self.kept.sum()) * self.masks
 
-    def _group_sizes(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def group_sizes(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """int64 [groups]: elements in each group, kept or not."""
         first = self.pattern.m * np.arange(self.pattern.groups(self.length))
         return np.tile(np.minimum(self.pattern.m, self.length - first), self.taps)

@@ -191,7 +191,7 @@ def to_deltas(compressed: Compressed, row_bytes: int, bias: Floats | None = None
         raise InputError(
             f"the bias must be {compressed.values.dtype} [{n}], not {bias.dtype} {list(bias.shape)}"
         )
-    rows = _rows(compressed).T.astype(np.int64) * row_bytes
+    rows = compressed.rows().T.astype(np.int64) * row_bytes
     deltas = np.roll(rows.reshape(-1), -1) - rows.reshape(-1)
     if row_bytes < 1 or np.abs(deltas).max() > np.iinfo(np.int32).max:
         raise InputError(f"row_bytes must be at least 1 and deltas below 2^31, not {row_bytes}")
@@ -258,7 +258,7 @@ def to_csr(compressed: Compressed) -> Csr:
     """
     _require_matrix(compressed)
     one = compressed.unshared()
-    rows = _rows(one)
+    rows = one.rows()
     pointers = np.arange(one.n + 1, dtype=np.int32) * len(rows)
     data = np.ascontiguousarray(one.values[one.kept].T).reshape(-1)
     return Csr(data, rows.T.astype(np.int32).reshape(-1), pointers, (one.n, one.length))
@@ -283,12 +283,6 @@ def _require_matrix(compressed: Compressed) -> None:
             f"one matrix of one tap is needed, not {list(compressed.values.shape[:-3])} of "
             f"{compressed.taps}"
         )
-
-
-def _rows(compressed: Compressed) -> Any:
-    """int64 [kept, masks]: the inputs that each mask keeps, ascending."""
-    first = compressed.pattern.m * np.arange(compressed.groups)[:, np.newaxis, np.newaxis]
-    return (first + compressed.index)[compressed.kept]
 
 
 def _of_places(
