@@ -76,6 +76,22 @@ def update(weights: Singles, momenta: Singles, gradients: Halves, by: Sgd) -> Up
     Raises:
         InputError: a shape or a type is another.
     """
+    check_operands(weights, momenta, gradients)
+    lr, mu, wd = map(np.float32, (by.learning_rate, by.momentum, by.weight_decay))
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        decayed = gradients.astype(np.float32) + wd * weights
+        new_momenta = mu * momenta + decayed
+        new_weights = weights - lr * new_momenta
+        halves = new_weights.astype(np.float16)
+    return Updated(_canonical(new_weights), _canonical(new_momenta), _canonical(halves))
+
+
+def check_operands(weights: Singles, momenta: Singles, gradients: Halves) -> None:
+    """Refuse what is no operand of an update.
+
+    Raises:
+        InputError: a shape or a type is another.
+    """
     for name, array, dtype in (
         ("weights", weights, np.float32),
         ("momenta", momenta, np.float32),
@@ -86,13 +102,6 @@ def update(weights: Singles, momenta: Singles, gradients: Halves, by: Sgd) -> Up
                 f"{name} must be {np.dtype(dtype)} {list(weights.shape)} like the weights, "
                 f"not {array.dtype} {list(array.shape)}"
             )
-    lr, mu, wd = map(np.float32, (by.learning_rate, by.momentum, by.weight_decay))
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        decayed = gradients.astype(np.float32) + wd * weights
-        new_momenta = mu * momenta + decayed
-        new_weights = weights - lr * new_momenta
-        halves = new_weights.astype(np.float16)
-    return Updated(_canonical(new_weights), _canonical(new_momenta), _canonical(halves))
 
 
 def _canonical(values: Any) -> Any:
