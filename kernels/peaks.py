@@ -21,7 +21,7 @@ from nofm.kernels.lanes import LANES
 CHAINS = 12
 """Independent accumulators: more than the latency of a multiply-add times those started a cycle."""
 
-LEVELS = {"L1": 16 << 10, "L2": 256 << 10, "L3": 4 << 20, "DRAM": 256 << 20}
+LEVELS = {"L1": 16 << 10, "L2": 256 << 10, "L3": 4 << 20, "DRAM": 128 << 20}
 """Bytes of the buffer that is read, by the memory that it is meant to lie in."""
 
 
@@ -140,7 +140,7 @@ def peak_flops(repeats: int = 50) -> float:
     return 2 * CHAINS * LANES * count / seconds
 
 
-def load_bandwidth(buffer_bytes: int, repeats: int = 20) -> float:
+def load_bandwidth(buffer_bytes: int, repeats: int = 10) -> float:
     """The most bytes a second that one core was seen to load from a buffer of that size."""
     buffer = np.ones(buffer_bytes // 4 + 16, np.int32)
     buffer = buffer[-buffer.ctypes.data % 64 // 4 :][: buffer_bytes // 4]

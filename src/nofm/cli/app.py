@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from nofm.cli.bench import bench
 from nofm.cli.codesign import codesign
 from nofm.cli.listings import hardware, methods, networks
 from nofm.cli.reproduce import reproduce
@@ -27,6 +28,7 @@ COMMANDS = (
     reproduce,
     train,
     codesign,
+    bench,
     networks,
     methods,
     hardware,

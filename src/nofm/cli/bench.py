@@ -1,0 +1,112 @@
+"""`nofm bench`: dense and N:M products measured on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nofm.cli.options import Json
+from nofm.cli.output import print_json, print_notes, print_path, print_table, progress_bar
+from nofm.kernels.errors import InputError, positive
+
+COLUMNS = {
+    "product": "m x k x n",
+    "stage": "stage",
+    "pattern": "N:M",
+    "mask_sharing": "rows a mask",
+    "dense_kernel": "best dense",
+    "dense_ms": "dense, ms",
+    "sparse_ms": "N:M, ms",
+    "speedup": "speedup",
+    "spread": "of half the pairs",
+    "of_ideal": "of M/N, %",
+}
+
+
+def bench(
+    gemms: Annotated[
+        list[str] | None, typer.Option("--gemm", metavar="MxKxN", help="A product.")
+    ] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(help="resnet50, bert, llama, any network or trace, or a CSV of m, n, k."),
+    ] = None,
+    patterns: Annotated[
+        list[str] | None, typer.Option("--pattern", help="N:M; 2:4, 2:8 and 1:8 when none is.")
+    ] = None,
+    sharings: Annotated[
+        list[int] | None, typer.Option("--sharing", help="Rows that share a mask; 4 when none is.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, arm or cuda.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="float32 or float16, of what is stored.")] = "float32",
+    layout: Annotated[
+        str, typer.Option(help="Of activations: rows of samples, or columns.")
+    ] = "rows",
+    threads: Annotated[int, typer.Option(help="Threads of both products.")] = 1,
+    batch: Annotated[int, typer.Option(help="Samples of a suite's products.")] = 1,
+    seconds: Annotated[float, typer.Option(help="About, for each product.")] = 2.0,
+    json: Json = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Results file, .json or .parquet.")
+    ] = None,
+) -> None:
+    """Measure N:M products beside the best dense ones, in turns, each result checked."""
+    import os
+
+    from nofm.kernels import results_file
+    from nofm.kernels.pattern import Pattern
+
+    positive("--threads", threads, at_most=os.cpu_count() or 1)
+    positive("--batch", batch)
+    if not 0 < seconds <= 3600:
+        raise InputError(f"--seconds must be above 0 and at most 3600, not {seconds:g}")
+    if not gemms and suite is None:
+        raise InputError("a --gemm or a --suite is needed, not neither")
+    if output is not None:
+        results_file.check(output)
+    chosen = [Pattern.parse(text) for text in patterns or ("2:4", "2:8", "1:8")]
+    from nofm import benchmark
+    from nofm.api import gemm_sizes
+
+    shapes = benchmark.shapes_of_gemms(gemm_sizes(gemm) for gemm in gemms or ())
+    if suite is not None:
+        shapes += benchmark.shapes_of_suite(suite, batch)
+    with progress_bar(json) as progress:
+        document = benchmark.bench(
+            shapes,
+            chosen,
+            sharings or [4],
+            on=device,
+            dtype=dtype,
+            layout=layout,
+            threads=threads,
+            seconds=seconds,
+            progress=progress,
+        )
+    if output is not None:
+        results_file.write(document, output)
+    if json:
+        print_json(document)
+    else:
+        rows = [
+            row
+            | {
+                "product": f"{row['m']} x {row['k']} x {row['n']}",
+                "dense_ms": round(row["dense_seconds"] * 1e3, 3),
+                "sparse_ms": round(row["sparse_seconds"] * 1e3, 3),
+                "speedup": round(row["speedup"], 2),
+                "spread": f"{row['speedup_low']:.2f} to {row['speedup_high']:.2f}",
+                "of_ideal": round(100 * row["speedup"] / row["ideal"]),
+            }
+            for row in document["results"]
+        ]
+        machine = document["machine"]
+        threads_text = f"{threads} thread{'s' if threads > 1 else ''}"
+        print_table(f"{device}: {machine['cpu']}, {threads_text}, {dtype}", rows, COLUMNS)
+        print_notes(document["notes"])
+        if output is not None:
+            print_path(f"Wrote {output}.")
+    if not benchmark.correct(document):
+        raise typer.Exit(1)
