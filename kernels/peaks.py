@@ -133,27 +133,28 @@ def _load(lanes: Any, buffer: Any, rounds: Any) -> Any:
     return _load_loop(lanes, buffer.ctypes.data, vectors, rounds)
 
 
-def peak_flops(repeats: int = 50) -> float:
+def peak_flops(seconds: float = 0.5) -> float:
     """The most floating-point operations a second that one core was seen to do."""
     count = 20_000
-    seconds = _best(lambda: _fma((0,) * LANES, count), repeats)
-    return 2 * CHAINS * LANES * count / seconds
+    return 2 * CHAINS * LANES * count / _best(lambda: _fma((0,) * LANES, count), seconds)
 
 
-def load_bandwidth(buffer_bytes: int, repeats: int = 10) -> float:
+def load_bandwidth(buffer_bytes: int, seconds: float = 0.5) -> float:
     """The most bytes a second that one core was seen to load from a buffer of that size."""
     buffer = np.ones(buffer_bytes // 4 + 16, np.int32)
     buffer = buffer[-buffer.ctypes.data % 64 // 4 :][: buffer_bytes // 4]
     rounds = max(1, (8 << 20) // buffer_bytes)
-    seconds = _best(lambda: _load((0,) * LANES, buffer, rounds), repeats)
-    return buffer_bytes * rounds / seconds
+    best = _best(lambda: _load((0,) * LANES, buffer, rounds), seconds)
+    return buffer_bytes * rounds / best
 
 
-def _best(function: Any, repeats: int) -> float:
+def _best(function: Any, seconds: float) -> float:
+    """The shortest run of those that begin in so many seconds, after one that warms up."""
     function()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
+    best, end = np.inf, time.perf_counter() + seconds
+    while best == np.inf or time.perf_counter() < end:
+        # Of the thread, for other processes may take the core in between.
+        start = time.thread_time()
         function()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+        best = min(best, time.thread_time() - start)
+    return best

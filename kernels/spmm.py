@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -74,10 +75,20 @@ class Prepared:
     tiles: int
     tile_rows: int
 
+    @cached_property
+    def longest(self) -> int:
+        """Rows of the largest block."""
+        return int(np.diff(self.edges).max())
+
+    @cached_property
+    def most(self) -> int:
+        """Elements that a mask keeps of a block, at most."""
+        return int(np.diff(self.kept).max())
+
     @property
     def roundings(self) -> int:
         """q of the error's bound."""
-        return int(np.diff(self.kept).max()) + len(self.edges) - 1
+        return self.most + len(self.edges) - 1
 
     @property
     def bytes(self) -> int:
@@ -177,14 +188,16 @@ def matmul(
         )
     m, n = a.shape[int(not by_rows)], weights.n
     shape = (m, n) if by_rows else (n, m)
+    given = out is not None
     if out is None:
         out = np.empty(shape, np.float32)
     if out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
         raise InputError(
             f"out must be contiguous float32 {list(shape)}, not {out.dtype} {list(out.shape)}"
         )
-    if not out.flags.writeable or any(
-        np.may_share_memory(out, one) for one in (a, weights.values, weights.rows)
+    if given and (
+        not out.flags.writeable
+        or any(np.may_share_memory(out, one) for one in (a, weights.values, weights.rows))
     ):
         raise InputError("out must be writable and share no memory with what is read")
     if out.size:
@@ -262,9 +275,8 @@ class _Sizes:
 
     @classmethod
     def of(cls, weights: Prepared, masks: int, wide: int) -> _Sizes:
-        longest, most = int(np.diff(weights.edges).max()), int(np.diff(weights.kept).max())
         mask = weights.tiles * weights.tile_rows
-        stretch = min(masks, max(1, WEIGHT_BYTES // (4 * mask * most)))
+        stretch = min(masks, max(1, WEIGHT_BYTES // (4 * mask * weights.most)))
         line = LINE_BYTES // 4
 
         def lines(singles: int) -> int:
@@ -274,9 +286,9 @@ class _Sizes:
         rows = mask * (masks if len(weights.edges) > 2 else stretch)
         return cls(
             stretch,
-            lines(longest * wide) + line,
+            lines(weights.longest * wide) + line,
             lines(rows * wide) + line,
-            lines(stretch * mask * most),
+            lines(stretch * mask * weights.most),
         )
 
 

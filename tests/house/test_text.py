@@ -34,7 +34,8 @@ def files() -> list[Path]:
     if done.returncode:
         pytest.skip("not a git checkout")
     paths = [ROOT / name for name in done.stdout.splitlines()]
-    return [path for path in paths if path.is_file()]
+    # What is compressed is no text, and may hold any three letters.
+    return [path for path in paths if path.is_file() and path.suffix != ".png"]
 
 
 def test_no_file_says_what_is_not_its_business() -> None:

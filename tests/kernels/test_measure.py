@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,9 +109,8 @@ def test_the_processor(layout: str, dtype: str) -> None:
     assert found.max_error > 0
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="its system has no such call")
 def test_the_machine_is_left_as_it_was() -> None:
-    import os
-
     before = os.sched_getaffinity(0)
     with machine.pinned(1) as chosen:
         assert len(chosen) == 1
@@ -119,8 +119,8 @@ def test_the_machine_is_left_as_it_was() -> None:
 
 
 def test_peaks_are_those_of_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert 1e8 < peaks.peak_flops(repeats=2) < 1e13
-    assert 1e8 < peaks.load_bandwidth(16 << 10, repeats=2) < 1e13
+    assert 1e8 < peaks.peak_flops(seconds=0) < 1e13
+    assert 1e8 < peaks.load_bandwidth(16 << 10, seconds=0) < 1e13
     description = machine.describe()
     json.dumps(description, allow_nan=False)
     assert description["libraries"]["numpy"] == np.__version__
