@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nofm.kernels.compressed import Compressed, compress, decompress
@@ -65,6 +65,7 @@ def assert_close(found: Array, a: Array, weights: Compressed, prepared: Prepared
     assert np.all(error <= bound[finite])
 
 
+@settings(max_examples=60)
 @given(
     st.integers(0, 2**32 - 1),
     st.tuples(st.integers(1, 60), st.integers(1, 2), st.integers(1, 80), st.integers(1, 40)),
@@ -90,7 +91,7 @@ def test_product(
 ) -> None:
     m, taps, length, n = sizes
     sharing, dtype = kind[0], (np.float32, np.float16)[kind[1]]
-    if kind == (1, 0) or kind[0] in (2, 3):
+    if kind not in ((4, 0), (8, 0), (32, 0)):
         m += 8  # a product of few samples has code of its own: once is enough
     a = draw_values(seed, (m, taps * length), special, dtype)
     with np.errstate(over="ignore"):
@@ -200,6 +201,7 @@ cases = itertools.product(
     ["rows", "columns"], [True, False],
 )
 for (m, k, n), (pattern, sharing, dtype), layout, at_end in cases:
+    m += 8 * (dtype == np.float16)  # few samples have code of their own: once is enough
     dense = rng.standard_normal((1, k, n)).astype(dtype)
     weights = compress(dense, Pattern.parse(pattern), sharing)
     prepared = prepare(weights)
