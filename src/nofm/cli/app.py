@@ -10,6 +10,7 @@ from typer.exceptions import TyperException
 
 from nofm.cli.bench import bench
 from nofm.cli.codesign import codesign
+from nofm.cli.compare import compare
 from nofm.cli.listings import hardware, methods, networks
 from nofm.cli.reproduce import reproduce
 from nofm.cli.rtl import rtl
@@ -29,6 +30,7 @@ COMMANDS = (
     train,
     codesign,
     bench,
+    compare,
     networks,
     methods,
     hardware,

@@ -31,8 +31,9 @@ def methods(json: Json = False) -> None:
 
 
 def hardware(json: Json = False) -> None:
-    """List the accelerators that come with NofM."""
+    """List the accelerators that come with NofM, and the processors that `compare` knows."""
     from nofm.dataflow.accelerator import load, presets
+    from nofm.simulator.processors import description
 
     rows = []
     for name in presets():
@@ -46,7 +47,15 @@ def hardware(json: Json = False) -> None:
                 "patterns": " ".join(map(str, item.array.patterns)) or "dense only",
             }
         )
-    _print_rows("Accelerators", rows, "hardware", json)
+    processors = [
+        {"name": name, "kind": (found := description.load(name)).kind, "source": found.sources[0]}
+        for name in description.presets()
+    ]
+    if json:
+        print_json({"schema": "nofm.hardware/1", "hardware": rows, "processors": processors})
+        return
+    for title, own in (("Accelerators", rows), ("Processors, for nofm compare", processors)):
+        print_table(title, own, {name: name for name in own[0]})
 
 
 def _print_rows(title: str, rows: list[dict[str, Any]], key: str, json: bool) -> None:

@@ -1,0 +1,1 @@
+"""Real processors: how long they take for dense and N:M products, predicted from a description."""
