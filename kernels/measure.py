@@ -23,6 +23,8 @@ DTYPES: Mapping[str, type[np.floating[Any]]] = {"float32": np.float32, "float16"
 """Types of stored operands; sums are float32."""
 
 LEAST_PAIRS = 5
+SHORTEST = 500e-6
+"""Seconds that are timed at least, in as many calls as it takes: a clock may move in steps."""
 CHECKED = 2**31
 """Multiply-accumulates of a check; of a larger product only some samples are checked."""
 
@@ -237,12 +239,13 @@ def _measured(
         rival: min(chosen.seconds(one, threads) for _ in range(4)) for rival, one in rivals.items()
     }
     best = min(trials, key=lambda rival: trials[rival])
-    pair = trials[best] + chosen.seconds(run, threads)
-    count = max(LEAST_PAIRS, min(200, int(budget / pair)))
+    trial = chosen.seconds(run, threads)
+    count = max(LEAST_PAIRS, min(200, int(budget / (trials[best] + trial))))
+    calls, own = _calls(trials[best]), _calls(trial)
     dense, sparse = [], []
     for _ in range(count):
-        dense.append(chosen.seconds(rivals[best], threads))
-        sparse.append(chosen.seconds(run, threads))
+        dense.append(_seconds(chosen, rivals[best], threads, calls))
+        sparse.append(_seconds(chosen, run, threads, own))
     low, _, high = statistics.quantiles(
         (d / s for d, s in zip(dense, sparse, strict=True)), n=4, method="inclusive"
     )
@@ -281,6 +284,21 @@ def _measured(
         read_bytes=read_bytes,
         dense_bytes=given.dense.nbytes,
     )
+
+
+def _calls(seconds: float) -> int:
+    """How many calls are timed together, of a product that takes so long."""
+    return max(1, min(1000, round(SHORTEST / max(seconds, 1e-6))))
+
+
+def _seconds(chosen: Device, run: Run, threads: int, calls: int) -> float:
+    """How long a call takes, when so many are timed together; never 0, whatever the clock says."""
+
+    def together() -> None:
+        for _ in range(calls):
+            run()
+
+    return max(chosen.seconds(together if calls > 1 else run, threads), 1e-9) / calls
 
 
 def _error(case: Case, given: Operands, found: Any) -> tuple[float, int]:

@@ -13,15 +13,19 @@ from math import ceil
 from nofm.simulator.processors.description import Cpu
 from nofm.simulator.processors.prediction import Product, Time, total
 
+BRANCH_CYCLES = 16
+"""Of a branch that was not foreseen, about, on any core of these days."""
+
 HALF_WIDENING = 1
 """Instructions that widen a vector, or a broadcast weight, of halves."""
 
 
 def sparse_terms(cpu: Cpu, product: Product) -> dict[str, float]:
-    """Seconds of the N:M product: the ports of the tile loop, packing activations, streaming
-    weights, writing results, and the call."""
+    """Seconds of the N:M product: the ports of the tile loop, the loop's beginnings and ends,
+    packing activations, streaming weights, writing results, and the call."""
     p, tile = product, cpu.tile(product.sharing)
     vectors = tile.vectors if p.m > cpu.lanes else 1
+    blocks = ceil(p.k * 4 * vectors * cpu.lanes / (cpu.panel_kib * 1024))
     wide = vectors * cpu.lanes
     panels = ceil(p.m / wide)
     tiles = ceil(p.n / p.sharing) * (p.sharing // tile.rows)
@@ -39,8 +43,10 @@ def sparse_terms(cpu: Cpu, product: Product) -> dict[str, float]:
     weight_bytes = p.kept * (p.n * p.itemsize + 4 * masks)
     return {
         "tiles": panels * tiles * p.kept * cycles / clock,
-        # What a tile costs before and after its loop: accumulators, their addresses, the branch.
-        "edges": panels * tiles * fmas / cpu.fma_per_cycle / clock,
+        # Of every block of the reduction a tile's loop is left by a branch that is not foreseen,
+        # and its results are added to those before.
+        "starts": blocks * panels * tiles * BRANCH_CYCLES / clock,
+        "sums": blocks * panels * tiles * 2 * fmas / cpu.loads_per_cycle / clock,
         "packing": p.m * p.k * (p.itemsize + 4) / (cpu.l2_gbps * 1e9 * p.threads),
         "weights": weight_bytes / (cpu.memory_gbps * 1e9 * p.threads),
         "results": 4 * p.m * p.n / (cpu.memory_gbps * 1e9 * p.threads),

@@ -52,6 +52,7 @@ class Cpu(_Table):
         fma_per_cycle, loads_per_cycle, issue_per_cycle: vector multiply-adds, vector loads and
             instructions that a core can begin in a cycle.
         tiles: of the N:M kernel.
+        panel_kib: of packed activations, which bounds a block of the reduction.
         l2_gbps, memory_gbps: what a core can read, in 10^9 bytes a second.
         overhead_us: of a call.
     """
@@ -65,6 +66,7 @@ class Cpu(_Table):
     loads_per_cycle: Positive
     issue_per_cycle: Positive
     tiles: tuple[Tile, ...]
+    panel_kib: Positive
     l2_gbps: Positive
     memory_gbps: Positive
     overhead_us: Positive

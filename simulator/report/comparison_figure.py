@@ -26,7 +26,7 @@ def figure(document: Mapping[str, Any]) -> Figure:
     values = [row[name] for row in rows for name in ("speedup", "predicted_speedup")]
     low, high = min(values) / 1.15, max(values) * 1.15
     with figures.styled():
-        drawn = figures.canvas(figures.COLUMN_INCHES * 1.35, 3.2)
+        drawn = figures.canvas(figures.COLUMN_INCHES * 1.2, 3.0)
         axes = drawn.subplots()
         ends = [low, high]
         axes.fill_between(

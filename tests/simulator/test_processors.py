@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from nofm.kernels import results_file
 from nofm.kernels.errors import InputError
 from nofm.kernels.pattern import DENSE, Pattern
-from nofm.kernels.spmm import VECTORS
+from nofm.kernels.spmm import PANEL_BYTES, VECTORS
 from nofm.simulator.processors import comparison, cpu, description, gpu, times
 from nofm.simulator.processors.calibration import calibrate
 from nofm.simulator.processors.description import Calibration, Cpu, Gpu
 from nofm.simulator.processors.prediction import Product
 
+RESULTS = Path(__file__).parents[2] / "kernels" / "results"
 PATTERNS = [Pattern(2, 4), Pattern(2, 8), Pattern(1, 8), Pattern(3, 7)]
 
 
@@ -62,6 +65,7 @@ def preset_gpu(name: str = "h100") -> Gpu:
 
 def test_the_model_has_the_kernel_s_tiles() -> None:
     assert {tile.rows: tile.vectors for tile in preset_cpu().tiles} == VECTORS
+    assert preset_cpu().panel_kib * 1024 == PANEL_BYTES
 
 
 @pytest.mark.parametrize("name", description.presets())
@@ -96,7 +100,7 @@ def test_a_large_cpu_product_comes_near_what_the_ports_allow() -> None:
             cpu.dense_time(preset_cpu(), one).seconds / cpu.sparse_time(preset_cpu(), one).seconds
         )
         ideal = pattern.m / pattern.n
-        assert 0.93 * ideal < speedup <= ideal
+        assert 0.8 * ideal < speedup <= ideal
         alone = replace(one, sharing=1)
         slower = (
             cpu.dense_time(preset_cpu(), one).seconds / cpu.sparse_time(preset_cpu(), alone).seconds
@@ -180,6 +184,30 @@ def test_factors_are_never_negative() -> None:
     rows = [row(p, float(rng.lognormal(-8)), float(rng.lognormal(-8))) for p in given]
     found = calibrate(description.load("epyc-milan"), rows, "noise").calibration
     assert min([*found.dense.values(), *found.sparse.values()]) >= 0
+
+
+def measured(name: str) -> list[dict[str, Any]]:
+    results: list[dict[str, Any]] = results_file.read(RESULTS / f"{name}.json")["results"]
+    return results
+
+
+def test_the_preset_has_the_factors_of_its_results() -> None:
+    stored = description.load("epyc-milan")
+    rows = measured("epyc-calibration")
+    again = calibrate(stored, rows, "kernels/results/epyc-calibration.json")
+    for part in ("dense", "sparse"):
+        own, other = getattr(stored.calibration, part), getattr(again.calibration, part)
+        assert own == pytest.approx(other, rel=1e-3, abs=1e-6)
+
+
+def test_products_that_the_fit_has_not_seen() -> None:
+    """The goal of a calibrated model: speedups within 10 % on average."""
+    rows = measured("epyc-check")
+    seen = {(row["m"], row["k"], row["n"]) for row in measured("epyc-calibration")}
+    assert not any((row["m"], row["k"], row["n"]) in seen for row in rows)
+    found = comparison.compare(description.load("epyc-milan"), rows)["errors"]["speedup"]
+    assert found["mean_absolute"] < 0.1
+    assert found["rank_correlation"] > 0.95
 
 
 def test_errors_are_what_they_say() -> None:
