@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product as cartesian
 from typing import Any
 
 import numpy as np
 
-from nofm.dataflow.methods import Method
+from nofm.dataflow.methods import METHODS, Method
 from nofm.dataflow.products import Product, products
 from nofm.kernels.compressed import Compressed, compress
 from nofm.kernels.errors import InputError
-from nofm.kernels.pattern import Pattern
+from nofm.kernels.pattern import DENSE, Pattern
 from nofm.workloads.layer import Convolution, Linear, WeightLayer
+from nofm.workloads.step_tensors import DENSE_WHAT, ORDER, Trained
 
 Array = np.ndarray[Any, Any]
 
@@ -43,10 +44,8 @@ class Operands:
 def operands(
     layer: WeightLayer, tensors: Mapping[str, Array], stage: str, method: Method, pattern: Pattern
 ) -> tuple[Operands, ...]:
-    """The operands of a layer in one stage ("ff", "bp" or "wu"), rounded to FP16.
-
-    The sparse operand is pruned as SORE prunes: by magnitude. That is what methods without masks of
-    their own train with.
+    """The operands of a layer in one stage ("ff", "bp" or "wu") if it trained by a method, rounded
+    to FP16: its dense tensors, of which the sparse operand is pruned as SORE prunes, by magnitude.
 
     Args:
         tensors: the layer's own of `nofm.workloads.step_tensors.StepTensors`.
@@ -55,24 +54,96 @@ def operands(
     Raises:
         InputError: a tensor that the stage needs is missing.
     """
+    sparse = products(layer, stage, method, pattern)
+    pairs = _lowered(layer, tensors, stage)
+    return tuple(_pruned(each, *pair) for each, pair in zip(sparse, pairs, strict=True))
+
+
+def recorded_operands(
+    layer: WeightLayer, tensors: Mapping[str, Array], stage: str, trained: Trained | None
+) -> tuple[Operands, ...]:
+    """The operands of a layer in one stage ("ff", "bp" or "wu") as they entered the products of
+    the step that was recorded, rounded to FP16.
+
+    A product is sparse where its method's record says so and the operand is N:M: one that has not
+    faded out yet, for example, is multiplied densely.
+
+    Args:
+        tensors: the layer's own of `nofm.workloads.step_tensors.StepTensors`.
+        trained: how the layer trained; None for a layer that no method changed.
+
+    Raises:
+        InputError: a tensor that the stage needs is missing.
+    """
+    entered = {
+        what: tensors.get(f"{stage}_{what}", tensors[what])
+        for what in DENSE_WHAT
+        if what in tensors
+    }
+    dense = products(layer, stage, METHODS["dense"], DENSE)
+    sparse = dense
+    if trained is not None:
+        method = METHODS[trained.method]
+        sparse = products(replace(layer, prunable=True), stage, method, trained.pattern)
+    order = tensors.get(ORDER) if stage == "bp" else None
+    found = []
+    for each, plain, pair in zip(sparse, dense, _lowered(layer, entered, stage), strict=True):
+        left, right = pair if order is None or each.pattern.dense else _ordered(*pair, order)
+        pruned = _is_pruned(_sides(each, left, right)[1], each.pattern)
+        found.append(_pruned(each if pruned else plain, left, right))
+    return tuple(found)
+
+
+def _lowered(
+    layer: WeightLayer, tensors: Mapping[str, Array], stage: str
+) -> list[tuple[Array, Array]]:
+    """Both operands of each product of a stage that there is, float16."""
+    if not products(layer, stage, METHODS["dense"], DENSE):
+        return []
     needed = {"ff": ("input", "weight"), "bp": ("gradient", "weight"), "wu": ("input", "gradient")}
     for what in needed[stage]:
         if what not in tensors:
             raise InputError(
                 f"layer {layer.name!r}: stage {stage} needs its {what}, which is missing"
             )
-    half = {what: tensors[what].astype(np.float16) for what in needed[stage]}
-    window = _Lowering(_as_convolution(layer, half))
-    pairs = window.operands(half, stage)
-    found = []
-    for each, (left, right) in zip(products(layer, stage, method, pattern), pairs, strict=True):
-        if each.right == "gradient" and stage == "bp":
-            # The transposed product: the gradient is on the right, by positions.
-            left, right = right.transpose(0, 3, 1, 2), left.transpose(0, 2, 3, 1)
-        left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)
-        pruned = right if each.pattern.dense else compress(right, each.pattern)
-        found.append(Operands(each, left, pruned))
-    return tuple(found)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, as in hardware
+        half = {what: tensors[what].astype(np.float16) for what in needed[stage]}
+    return _Lowering(_as_convolution(layer, half)).operands(half, stage)
+
+
+def _sides(product: Product, left: Array, right: Array) -> tuple[Array, Array]:
+    """Both operands, each on its side: a sparse gradient is on the right in BP, by positions."""
+    if product.left == "weight":
+        return right.transpose(0, 3, 1, 2), left.transpose(0, 2, 3, 1)
+    return left, right
+
+
+def _pruned(product: Product, left: Array, right: Array) -> Operands:
+    """A product with its operands, the sparse one compressed."""
+    left, right = map(np.ascontiguousarray, _sides(product, left, right))
+    if product.pattern.dense:
+        return Operands(product, left, right)
+    return Operands(product, left, compress(right, product.pattern))
+
+
+def _is_pruned(right: Array, pattern: Pattern) -> bool:
+    """Whether no group of [count, taps, length, n] has more than N elements."""
+    if pattern.dense:
+        return True
+    count, taps, length, n = right.shape
+    padded = np.zeros((count, taps, pattern.groups(length) * pattern.m, n), bool)
+    padded[:, :, :length] = right != 0
+    groups = padded.reshape(count, taps, -1, pattern.m, n)
+    return bool((groups.sum(axis=3) <= pattern.n).all())
+
+
+def _ordered(left: Array, right: Array, order: Array) -> tuple[Array, Array]:
+    """The operands of BP with its reduction, Co, in another order, int32 [groups, Co / groups]."""
+    places = order.astype(np.intp)
+    return (
+        np.take_along_axis(left, places[:, np.newaxis, np.newaxis], axis=3),
+        np.take_along_axis(right, places[:, np.newaxis, :, np.newaxis], axis=2),
+    )
 
 
 def _as_convolution(layer: WeightLayer, half: dict[str, Array]) -> Convolution:

@@ -8,9 +8,9 @@ document of schema version 1:
      "layers": [{"kind": "convolution", "name": ..., ...}, ...]}
 
 A layer's fields are those of its class in `nofm.workloads.layer`; a field at its default is left
-out, and so is the batch of a layer that has the trace's. Version 1 holds no tensors. Version 2 has
-the same document and, in the file's data section, tensors of a real step, named `<layer>/<what>` in
-the header: see `StepTensors`.
+out, and so is the batch of a layer that has the trace's. Version 1 holds no tensors. Version 2 has,
+in the file's data section, tensors of a real step, named `<layer>/<what>` in the header, and one
+more entry in the document, `"trained": {<layer>: ["bdwp", "2:8"], ...}`: see `StepTensors`.
 
 Files are taken from anywhere, so reading trusts nothing: every field is checked, and whatever is
 wrong is one `InputError`.
@@ -30,8 +30,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nofm.kernels.errors import InputError, unknown
+from nofm.kernels.pattern import Pattern
 from nofm.workloads.layer import MAX_ELEMENTS, Convolution, Layer, Linear, MatMul, VectorWork
-from nofm.workloads.step_tensors import WHAT, StepTensors
+from nofm.workloads.step_tensors import WHAT, StepTensors, Trained
 from nofm.workloads.trace import Trace
 
 if TYPE_CHECKING:
@@ -44,8 +45,10 @@ KEY = "nofm.trace"
 MAX_FILE_BYTES = 2**24
 """Largest file that is read, tensors not counted; ten thousand layers take about a tenth of it."""
 
-DTYPES = {"F16": ("<f2", 2), "F32": ("<f4", 4)}
+DTYPES = {"F16": ("<f2", 2), "F32": ("<f4", 4), "I32": ("<i4", 4)}
 """Element types of tensors by their names in a header: NumPy's name, and bytes of an element."""
+
+CODES = {"float16": "F16", "float32": "F32", "int32": "I32"}
 
 LAYERS: dict[str, type[Layer]] = {
     kind.kind: kind for kind in (Convolution, Linear, MatMul, VectorWork)
@@ -94,9 +97,18 @@ def load_tensors(path: str | os.PathLike[str]) -> StepTensors:
     Raises:
         InputError: the file cannot be read or is malformed.
     """
+    return load_step(path)[1]
+
+
+def load_step(path: str | os.PathLike[str]) -> tuple[Trace, StepTensors]:
+    """Read a trace and the tensors that it carries, if any.
+
+    Raises:
+        InputError: the file cannot be read or is malformed.
+    """
     import numpy as np
 
-    _, entries, first = _load(path)
+    trace, entries, first, trained = _load(path)
     layers: dict[str, dict[str, np.ndarray[Any, Any]]] = {}
     try:
         with open(path, "rb") as file:
@@ -110,15 +122,21 @@ def load_tensors(path: str | os.PathLike[str]) -> StepTensors:
                 )
     except OSError as error:
         raise InputError(f"cannot read trace file {os.fspath(path)!r}: {_reason(error)}") from None
-    return StepTensors(layers)
+    tensors = StepTensors(layers, trained)
+    with _naming(os.fspath(path)):
+        tensors.check(trace)
+    return trace, tensors
 
 
 _Entries = dict[str, tuple[str, tuple[int, ...], int]]
 """Type, shape and place of each tensor."""
 
 
-def _load(path: str | os.PathLike[str]) -> tuple[Trace, _Entries, int]:
-    """A file's trace, its tensors, and where their data begins."""
+_File = tuple[Trace, _Entries, int, dict[str, Trained]]
+"""What a file says: its trace, its tensors, where their data begins, how layers trained."""
+
+
+def _load(path: str | os.PathLike[str]) -> _File:
     name = os.fspath(path)
     try:
         with open(name, "rb") as file:
@@ -126,10 +144,17 @@ def _load(path: str | os.PathLike[str]) -> tuple[Trace, _Entries, int]:
             size = os.fstat(file.fileno()).st_size
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read trace file {name!r}: {_reason(error)}") from None
-    try:
+    with _naming(name):
         return _read(data, max(size, len(data)))
+
+
+@contextlib.contextmanager
+def _naming(path: str) -> typing.Iterator[None]:
+    """Errors of what a file says begin with its name."""
+    try:
+        yield
     except InputError as error:
-        raise InputError(f"trace file {name!r}: {error}") from None
+        raise InputError(f"trace file {path!r}: {error}") from None
 
 
 def _reason(error: OSError | ValueError) -> str:
@@ -147,11 +172,15 @@ def to_bytes(trace: Trace, tensors: StepTensors | None = None) -> bytes:
     entries: dict[str, Any] = {}
     parts: list[bytes] = []
     if tensors is not None:
-        found["version"] = WITH_TENSORS
         tensors.check(trace)
+        found["version"] = WITH_TENSORS
+        found["trained"] = {
+            name: [how.method, f"{how.pattern.n}:{how.pattern.m}"]
+            for name, how in tensors.trained.items()
+        }
         offset = 0
         for name, array in tensors.items():
-            code = f"F{8 * array.dtype.itemsize}"
+            code = CODES[array.dtype.name]
             parts.append(array.astype(DTYPES[code][0]).tobytes())
             place = [offset, offset + len(parts[-1])]
             entries[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": place}
@@ -175,9 +204,9 @@ def from_bytes(data: bytes) -> Trace:
     return _read(data, len(data))[0]
 
 
-def _read(data: bytes, size: int) -> tuple[Trace, _Entries, int]:
-    """What the first bytes of a file of `size` bytes say: the trace, its tensors, where they begin.
-    Of a file with tensors only the header need be there."""
+def _read(data: bytes, size: int) -> _File:
+    """What the first bytes of a file of `size` bytes say. Of one with tensors only the header need
+    be there."""
     if len(data) < 8:
         raise InputError(
             f"a file starts with 8 bytes of length, but this one has {len(data)} bytes"
@@ -205,15 +234,28 @@ def _read(data: bytes, size: int) -> tuple[Trace, _Entries, int]:
                 f"version {VERSION} holds no tensors, but {size - 8 - length} bytes follow the "
                 "header"
             )
-        return _decode(document), {}, 8 + length
-    trace = _decode({**typing.cast(dict[str, object], document), "version": VERSION})
+        return _decode(document), {}, 8 + length, {}
+    document = {**typing.cast(dict[str, object], document), "version": VERSION}
+    trained = _trained(document.pop("trained", {}))
+    trace = _decode(document)
     entries = _entries({key: header[key] for key in named}, trace)
     held = sum(DTYPES[dtype][1] * math.prod(shape) for dtype, shape, _ in entries.values())
     if size != 8 + length + held:
         raise InputError(
             f"the tensors take {held} bytes, but {size - 8 - length} follow the header"
         )
-    return trace, entries, 8 + length
+    return trace, entries, 8 + length, trained
+
+
+def _trained(value: object) -> dict[str, Trained]:
+    """How layers trained, by name."""
+    if not isinstance(value, dict):
+        raise InputError(f"trained must be an object, not {_shown(value)}")
+    found = {}
+    for name, how in value.items():
+        method, pattern = _value(how, tuple[str, str], f"trained: {_clip(name)}")
+        found[name] = Trained(_clip(method), Pattern.parse(_clip(pattern)))
+    return found
 
 
 def _entries(header: dict[str, Any], trace: Trace) -> _Entries:

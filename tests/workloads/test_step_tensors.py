@@ -14,10 +14,11 @@ from torch import nn
 
 import nofm
 from nofm.kernels.errors import InputError
+from nofm.kernels.pattern import Pattern
 from nofm.workloads import trace_file
 from nofm.workloads.layer import Convolution, Linear, WeightLayer
 from nofm.workloads.recording import record
-from nofm.workloads.step_tensors import StepTensors
+from nofm.workloads.step_tensors import StepTensors, Trained
 from nofm.workloads.trace import Trace
 
 
@@ -74,9 +75,22 @@ def test_zeros_are_measured() -> None:
 
 
 def test_a_sparse_model_is_recorded_as_it_trains() -> None:
-    model = nofm.sparsify(network(), "bdwp", "2:4")
-    _, tensors = record(model, X, square)
+    model = nofm.sparsify(network(), "bdwp", {"2": "2:4", "5": "1:4"})
+    trace, tensors = record(model, X, square)
     _, dense = record(network(), X, square)
+    assert tensors.trained == {
+        "2": Trained("bdwp", Pattern(2, 4)),
+        "5": Trained("bdwp", Pattern(1, 4)),
+    }
+    assert dense.trained == {}
+    assert {layer.name: layer.prunable for layer in trace.weight_layers} == {
+        "0": False,
+        "2": True,
+        "5": True,
+        "7": False,
+    }
+    assert set(tensors.layers["7"]) == {"weight", "input", "gradient"}
+    assert set(tensors.layers["5"]) == {*tensors.layers["7"], "ff_weight", "bp_weight"}
     for name, found in tensors.layers.items():
         assert np.array_equal(found["weight"], dense.layers[name]["weight"])
     assert not np.allclose(tensors.layers["5"]["gradient"], dense.layers["5"]["gradient"])
@@ -95,12 +109,17 @@ def test_gradients_that_were_there_stay() -> None:
         assert torch.equal(gradient, copy)
 
 
-def test_a_file_carries_trace_and_tensors(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", [None, "bdwp", "bimask", "fst"])
+def test_a_file_carries_trace_and_tensors(tmp_path: Path, method: str | None) -> None:
     path = tmp_path / "net.safetensors"
-    trace, tensors = record(network(), X, square)
+    model = network() if method is None else nofm.sparsify(network(), method, "2:4")
+    trace, tensors = record(model, X, square)
     trace_file.save(trace, path, tensors)
     assert trace_file.load(path) == trace
     back = trace_file.load_tensors(path)
+    assert trace_file.load_step(path)[0] == trace
+    assert back.trained == tensors.trained
+    assert set(back.trained) == (set() if method is None else {"2", "5"})
     assert [name for name, _ in back.items()] == [name for name, _ in tensors.items()]
     for (name, ours), (_, theirs) in zip(back.items(), tensors.items(), strict=True):
         assert ours.dtype == theirs.dtype
@@ -123,6 +142,7 @@ def test_a_trace_alone_has_no_tensors(tmp_path: Path) -> None:
 FC = Linear(name="fc", batch=2, in_features=3, out_features=4)
 TRACE = Trace(name="net", batch=2, layers=(FC,))
 WEIGHT = np.arange(12, dtype=np.float32).reshape(4, 3)
+BDWP = Trained("bdwp", Pattern(2, 4))
 TENSORS = StepTensors({"fc": {"weight": WEIGHT, "input": np.zeros((2, 1, 3), np.float16)}})
 
 
@@ -154,7 +174,7 @@ def test_what_was_changed_so_is_read_as_it_was() -> None:
         ),
         (
             changed(dtype="F64"),
-            "unknown dtype of tensor fc/weight 'F64': did you mean F16? (known: F16, F32)",
+            "unknown dtype of tensor fc/weight 'F64': did you mean F16? (known: F16, F32, I32)",
         ),
         (
             changed(data_offsets=[0, 24]),
@@ -188,8 +208,9 @@ def test_malformed_tensors(data: bytes, line: str, tmp_path: Path) -> None:
         ),
         (
             {"fc": {"wait": WEIGHT}},
-            "unknown tensor of layer 'fc' 'wait': did you mean weight or gradient? (known: weight, "
-            "input, gradient)",
+            "unknown tensor of layer 'fc' 'wait': did you mean weight or wu_gradient or gradient? "
+            "(known: weight, input, gradient, ff_weight, bp_weight, bp_gradient, wu_gradient, "
+            "bp_order)",
         ),
         (
             {"fc": {"weight": WEIGHT.T}},
@@ -205,6 +226,74 @@ def test_tensors_that_do_not_fit(layers: Any, line: str) -> None:
     with pytest.raises(InputError) as caught:
         trace_file.to_bytes(TRACE, StepTensors(layers))
     assert str(caught.value) == line
+
+
+@pytest.mark.parametrize(
+    ("layers", "trained", "line"),
+    [
+        (
+            {"fc": {}},
+            {"fd": BDWP},
+            "unknown layer that a method trained 'fd': did you mean fc? (known: fc)",
+        ),
+        (
+            {"fc": {"ff_weight": WEIGHT}},
+            {},
+            "layer 'fc': ff_weight is of a method, but none trained it",
+        ),
+        (
+            {"fc": {"bp_order": np.array([[0, 1, 2]], np.int32)}},
+            {"fc": BDWP},
+            "layer 'fc': bp_order must be int32 [1, 4], not int32 [1, 3]",
+        ),
+        (
+            {"fc": {"bp_order": np.array([[0, 1, 2, 2]], np.int32)}},
+            {"fc": BDWP},
+            "layer 'fc': bp_order must have each of the 4 channels of a group once",
+        ),
+    ],
+)
+def test_trainings_that_do_not_fit(layers: Any, trained: Any, line: str) -> None:
+    with pytest.raises(InputError) as caught:
+        trace_file.to_bytes(TRACE, StepTensors(layers, trained))
+    assert str(caught.value) == line
+
+
+@pytest.mark.parametrize(
+    ("trained", "line"),
+    [
+        ([], "trained must be an object, not []"),
+        ({"fc": "bdwp"}, "trained: fc must be a list, not 'bdwp'"),
+        ({"fc": ["bdwp", "4"]}, "pattern must look like 2:8 or be 'dense', not '4'"),
+        (
+            {"fd": ["bdwp", "2:4"]},
+            "unknown layer that a method trained 'fd': did you mean fc? (known: fc)",
+        ),
+    ],
+)
+def test_malformed_trainings(trained: Any, line: str, tmp_path: Path) -> None:
+    data = trace_file.to_bytes(TRACE, TENSORS)
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    document = json.loads(header["__metadata__"]["nofm.trace"])
+    header["__metadata__"]["nofm.trace"] = json.dumps({**document, "trained": trained})
+    text = json.dumps(header).encode()
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
+    with pytest.raises(InputError) as caught:
+        trace_file.load_step(path)
+    assert str(caught.value) == f"trace file '{path}': {line}"
+
+
+def test_a_shape_that_is_not_the_layers(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(changed(shape=[3, 4]))
+    with pytest.raises(InputError) as caught:
+        trace_file.load_tensors(path)
+    assert str(caught.value) == (
+        f"trace file '{path}': layer 'fc': weight must be float16 or float32 [4, 3], not float32 "
+        "[3, 4]"
+    )
 
 
 def test_a_loss_that_is_not_finite() -> None:

@@ -68,5 +68,8 @@ class BiMask(Method):
     ) -> Tensor:
         return site.keep_permuted(used, state["order"])
 
+    def backward_order(self, state: Mapping[str, Tensor]) -> Tensor | None:
+        return state["order"]
+
     def penalty(self, weight: Tensor, used: Tensor) -> Tensor | None:
         return self.decay * (weight - used) if self.decay else None

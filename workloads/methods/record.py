@@ -129,6 +129,11 @@ class Method:
         """What stands for the weight in BP; `used` is what stood for it in FF."""
         return used
 
+    def backward_order(self, state: Mapping[str, Tensor]) -> Tensor | None:
+        """int64 [groups, Co / groups]: the order of the output channels in which groups of BP's
+        weight lie, or None for their own."""
+        return None
+
     def deployed_weight(self, weight: Tensor, site: Site, state: Mapping[str, Tensor]) -> Tensor:
         """What stands for the weight when the model does not train."""
         return self.forward_weight(weight, site, state)
