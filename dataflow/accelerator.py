@@ -25,7 +25,7 @@ from pydantic import (
 
 from nofm.dataflow.formats import BITS, FormatName
 from nofm.kernels.errors import InputError, unknown
-from nofm.kernels.pattern import Pattern
+from nofm.kernels.pattern import DENSE, Pattern
 from nofm.kernels.tiered import integers
 from nofm.workloads.layer import VectorKind
 
@@ -212,6 +212,18 @@ class Accelerator(_Table):
             raise InputError(
                 f"accelerator {self.name!r} does not support pattern {pattern} (it has: {has})"
             )
+
+    def covering(self, pattern: Pattern) -> Pattern:
+        """The sparsest pattern of the array that covers a pattern (`Pattern.covers`): the pattern
+        itself where the array has it; dense where none does.
+
+        >>> print(load("sat-32x32").covering(Pattern(3, 8)))
+        4:8
+        """
+        if pattern.dense or pattern in self.array.patterns:
+            return pattern
+        found = [own for own in self.array.patterns if own.covers(pattern)]
+        return min(found, key=lambda own: (own.density, own.m), default=DENSE)
 
     def with_values(self, **values: Any) -> Accelerator:
         """A copy with some entries replaced by dotted name, checked like a file.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -69,6 +70,27 @@ class Pattern:
     def kept(self, length: int) -> int:
         """Elements kept of a run of `length`; a ragged last group keeps at most N."""
         return length // self.m * self.n + min(length % self.m, self.n)
+
+    def covers(self, other: Pattern) -> bool:
+        """Whether whatever is N:M by the other pattern is so by this one, too.
+
+        >>> Pattern(4, 8).covers(Pattern(3, 8)), Pattern(2, 8).covers(Pattern(1, 4))
+        (True, True)
+        >>> Pattern(1, 4).covers(Pattern(2, 8))
+        False
+        """
+
+        def most(first: int) -> int:
+            """Elements that the other pattern may keep from `first` on in a group of this one."""
+            found, at, end = 0, first, first + self.m
+            while at < end:
+                following = min(end, (at // other.m + 1) * other.m)
+                found += min(other.n, following - at)
+                at = following
+            return found
+
+        period = math.lcm(self.m, other.m)
+        return all(most(first) <= self.n for first in range(0, period, self.m))
 
     def __str__(self) -> str:
         return "dense" if self.dense else f"{self.n}:{self.m}"

@@ -101,14 +101,19 @@ def simulate_step(
         accelerator: the machine.
         method: which operands are N:M.
         pattern: of every layer that the method prunes, or a function that gives each layer's.
+            What the accelerator lacks of a layer's own patterns it computes as the sparsest one
+            that covers it, or densely, with a note.
         options: the dataflow optimisations; all of them when None.
         dense: the same step trained dense, where it is at hand; else it is simulated too.
 
     Raises:
-        InputError: the accelerator lacks a pattern, or its buffers hold no tile of a product.
+        InputError: the accelerator lacks the one pattern, or its buffers hold no tile of a product.
     """
     options = options or Options()
-    if not callable(pattern) and method.name != "dense":
+    covered: list[str] = []
+    if callable(pattern):
+        pattern, covered = _covering(trace, accelerator, method, pattern)
+    elif method.name != "dense":
         accelerator.require_pattern(pattern)
     todo = step_jobs(trace, accelerator, method, pattern, options)
     if dense is None and method.name != "dense":
@@ -123,8 +128,28 @@ def simulate_step(
         accelerator=accelerator,
         layers=_table(todo, accelerator, options, dense, trace.name),
         dense=dense,
-        notes=_notes(trace, accelerator, method),
+        notes=(*_notes(trace, accelerator, method), *covered),
     )
+
+
+def _covering(
+    trace: Trace, accelerator: Accelerator, method: Method, pattern_of: Patterns
+) -> tuple[Patterns, list[str]]:
+    """Each layer's pattern as the accelerator computes it, and notes where that is another."""
+    other: dict[tuple[Pattern, Pattern], list[str]] = {}
+    for layer in trace.weight_layers:
+        wanted = pattern_of(layer)
+        has = accelerator.covering(wanted)
+        sparse = any(method.operand(stage) is not None for stage in PRODUCT_STAGES)
+        if has != wanted and layer.prunable and sparse:
+            other.setdefault((wanted, has), []).append(layer.name)
+    notes = [
+        f"{_count(len(names), 'layer')} of {wanted} ({', '.join(names[:3])}"
+        f"{', ...' if len(names) > 3 else ''}): computed as {has}, since accelerator "
+        f"{accelerator.name!r} has no {wanted}"
+        for (wanted, has), names in other.items()
+    ]
+    return lambda layer: accelerator.covering(pattern_of(layer)), notes
 
 
 def simulate_product(

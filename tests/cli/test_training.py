@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 import torch
 
+from nofm import training
 from nofm.codesign import FIELDS, dominates
 from nofm.dataflow.accelerator import load
 from nofm.dataflow.methods import METHODS
+from nofm.kernels.errors import InputError
 from nofm.kernels.pattern import Pattern
 from nofm.simulator.step import simulate_step
 from nofm.training import _trace
@@ -104,11 +106,28 @@ def dense_inference(document: dict[str, Any]) -> int:
     return count
 
 
-def test_what_the_accelerator_lacks_is_not_simulated(nofm: Run) -> None:
-    document = train_document(nofm, "--pattern", "3:5")
+def test_what_the_accelerator_lacks_is_computed_as_what_it_has(nofm: Run) -> None:
+    """MACs are those of the training, time that of the hardware."""
+    lacked, has = (train_document(nofm, "--pattern", name) for name in ("3:8", "4:8"))
+    assert lacked["speedup"] == has["speedup"]
+    assert lacked["training_macs"] < has["training_macs"]
+    assert lacked["notes"][-1] == (
+        "2 layers of 3:8 (3, 5): computed as 4:8, since accelerator 'sat-32x32' has no 3:8"
+    )
+    none = train_document(nofm, "--pattern", "3:5")
+    assert none["speedup"] == 1
+    assert none["notes"][-1].startswith("2 layers of 3:5 (3, 5): computed as dense")
+
+
+def test_what_cannot_be_simulated_still_trains(nofm: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise InputError("the buffers hold no tile")
+
+    monkeypatch.setattr(training, "simulate_step", refuse)
+    document = train_document(nofm)
     assert document["speedup"] is None
-    assert document["notes"][0].startswith("not simulated: ")
-    assert nofm("train", "mnist1d", *QUICK, "--pattern", "3:5").code == 0
+    assert document["notes"] == ["not simulated: the buffers hold no tile"]
+    assert nofm("train", "mnist1d", *QUICK).code == 0
 
 
 def test_a_second_call_goes_on_from_checkpoints(nofm: Run, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from nofm.dataflow.accelerator import DATAFLOWS, hardware_record, load
-from nofm.dataflow.jobs import ENGINES
+from nofm.dataflow.jobs import ENGINES, Patterns
 from nofm.dataflow.methods import METHODS
 from nofm.dataflow.schedule import POLICIES
 from nofm.kernels.errors import InputError
@@ -490,15 +490,34 @@ def refusal(*arguments: object, **values: object) -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize(("lacked", "has"), [("3:8", "4:8"), ("1:3", "2:4"), ("3:4", "dense")])
+def test_a_layers_pattern_that_is_lacked_is_computed_as_one_that_covers_it(
+    lacked: str, has: str
+) -> None:
+    bdwp = METHODS["bdwp"]
+    names = [layer.name for layer in TRACE.weight_layers if layer.prunable]
+
+    def pattern_of(first: str) -> Patterns:
+        return lambda layer: Pattern.parse(first if layer.name == names[0] else "2:8")
+
+    ours = simulate_step(TRACE, SAT, bdwp, pattern_of(lacked))
+    theirs = simulate_step(TRACE, SAT, bdwp, pattern_of(has))
+    assert ours.total == theirs.total
+    assert ours.notes == (
+        *theirs.notes,
+        f"1 layer of {lacked} ({names[0]}): computed as {has}, since accelerator 'sat-32x32' has "
+        f"no {lacked}",
+    )
+
+
 def test_what_cannot_be_simulated() -> None:
     bdwp, dense = METHODS["bdwp"], METHODS["dense"]
     assert refusal(TRACE, SAT, bdwp, Pattern(3, 7)) == (
         "accelerator 'sat-32x32' does not support pattern 3:7 (it has: 1:2, 1:4, 2:4, 1:8, 2:8, "
         "4:8, 1:16, 2:16, 4:16)"
     )
-    # Also where a layer's own pattern is the odd one; dense training needs none.
+    # Dense training needs none.
     assert simulate_step(TRACE, SAT, dense, Pattern(3, 7)).pattern == "dense"
-    assert "does not support pattern 3:7" in refusal(TRACE, SAT, bdwp, lambda layer: Pattern(3, 7))
     tiny = SAT.with_values(
         **{f"buffers.{name}_kib": 1 for name in ("activation", "weight", "output")}
     )
