@@ -31,6 +31,7 @@ def train(
     seeds: Sequence[int] = (0, 1, 2),
     folder: Path | None = None,
     threads: int = 1,
+    record: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train a recipe with several seeds, and simulate its steps.
@@ -41,6 +42,8 @@ def train(
         seeds: of the trainings.
         folder: for checkpoints, a file for each seed; trainings that are there go on, or are done.
         threads: of torch; results may depend on it.
+        record: a trace file for a step of the training with the first seed, as
+            `nofm.workloads.training.run.train` writes it.
         progress: told what runs, how much is done, and of how much.
 
     Returns:
@@ -61,6 +64,7 @@ def train(
                 replace(recipe, seed=seed),
                 None if folder is None else folder / file_name(recipe, seed),
                 progress,
+                record=record if seed == seeds[0] else None,
             )
             for seed in seeds
         ]

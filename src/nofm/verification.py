@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from nofm.dataflow.accelerator import DATAFLOWS, Accelerator, DataflowName, hardware_record
 from nofm.dataflow.products import Product
 from nofm.dataflow.schedule import plan
-from nofm.kernels.compressed import compress
+from nofm.kernels.compressed import Compressed, compress
 from nofm.kernels.errors import InputError, positive, unknown
 from nofm.kernels.pattern import DENSE, Pattern
 from nofm.simulator.timing import PARTS, array_cycles, evaluate
@@ -71,9 +71,24 @@ class Gemm:
     backpressure: str = "steady"
 
     def __str__(self) -> str:
+        return f"{self.work} {self.stage}"
+
+    @property
+    def work(self) -> str:
+        """Sizes, pattern and dataflow, for people."""
         sizes = f"{self.m}x{self.taps * self.length}x{self.n}"
         times = f"{self.count} x " if self.count > 1 else ""
-        return f"{times}{sizes} {self.pattern} {self.dataflow or 'offline'} {self.stage}"
+        return f"{times}{sizes} {self.pattern} {self.dataflow or 'offline'}"
+
+    def operands(self) -> tuple[Any, Compressed]:
+        """Activations float16 [count, m, taps, length] and weights [count, taps, length, n]."""
+        activations, weights = random_operands(self)
+        return activations, compress(weights, self.pattern)
+
+    def document(self) -> dict[str, Any]:
+        """Entries of a verdict for `--json`."""
+        found = {field.name: getattr(self, field.name) for field in fields(Gemm)}
+        return {"gemm": found | {"pattern": str(self.pattern)}}
 
 
 @dataclass(frozen=True)
@@ -111,14 +126,12 @@ class Verdict:
 
     def document(self) -> dict[str, Any]:
         """The verdict for `--json`."""
-        gemm = asdict(self.gemm)
-        gemm["pattern"] = str(self.gemm.pattern)
         return {
             "bit_exact": self.bit_exact,
             "cycles": {"rtl": self.rtl_cycles, "simulator": self.simulator_cycles},
             "parts_equal": self.parts_equal,
             "tool": self.tool,
-            "gemm": gemm,
+            **self.gemm.document(),
             "differences": list(self.differences),
             "waveform": None if self.waveform is None else str(self.waveform),
         }
@@ -152,7 +165,7 @@ def random_gemms(accelerator: Accelerator, number: int, seed: int) -> Iterator[G
         )
 
 
-def operands(gemm: Gemm) -> tuple[Any, Any]:
+def random_operands(gemm: Gemm) -> tuple[Any, Any]:
     """Activations float16 [count, m, taps, length] and weights [count, taps, length, n].
 
     They look like those of the stage: outputs of ReLU, weights, and small gradients with many
@@ -195,7 +208,6 @@ def scheduled(gemm: Gemm, accelerator: Accelerator) -> Gemm:
         positive(name, getattr(gemm, name), at_most=1 << 20)
     if gemm.interleave is not None:
         return gemm
-    allowed = np.array([[gemm.dataflow in (None, name) for name in DATAFLOWS]])
     product = Product(
         count=gemm.count,
         m=gemm.m,
@@ -207,13 +219,26 @@ def scheduled(gemm: Gemm, accelerator: Accelerator) -> Gemm:
         out="activation",
         pattern=gemm.pattern,
     )
+    chosen, interleave = mapped(product, str(gemm), accelerator, gemm.dataflow)
+    return replace(gemm, dataflow=chosen, interleave=interleave)
+
+
+def mapped(
+    product: Product, name: str, accelerator: Accelerator, dataflow: DataflowName | None
+) -> tuple[DataflowName, int]:
+    """The dataflow and the interleave that the offline scheduler gives a product.
+
+    Args:
+        name: for errors.
+        dataflow: if only one is allowed.
+
+    Raises:
+        InputError: the accelerator cannot compute it.
+    """
+    allowed = np.array([[dataflow in (None, known) for known in DATAFLOWS]])
     hardware = hardware_record(accelerator)
-    mapping = plan([product], [str(gemm)], accelerator, hardware, allowed, evaluate).mappings[0]
-    return replace(
-        gemm,
-        dataflow=DATAFLOWS[int(mapping["dataflow"])],
-        interleave=int(mapping["interleave"]),
-    )
+    mapping = plan([product], [name], accelerator, hardware, allowed, evaluate).mappings[0]
+    return DATAFLOWS[int(mapping["dataflow"])], int(mapping["interleave"])
 
 
 def matmul_job(gemm: Gemm, accelerator: Accelerator) -> Matmul:
@@ -227,7 +252,7 @@ def matmul_job(gemm: Gemm, accelerator: Accelerator) -> Matmul:
 
     assert gemm.dataflow is not None
     assert gemm.interleave is not None
-    activations, weights = operands(gemm)
+    activations, weights = gemm.operands()
     pattern = gemm.pattern
     counted = array_cycles(
         hardware_record(accelerator),
@@ -255,7 +280,7 @@ def matmul_job(gemm: Gemm, accelerator: Accelerator) -> Matmul:
         n=gemm.n,
     )
     parts = dict(zip(PARTS, counted[1:], strict=True))
-    return Matmul(job, activations, compress(weights, pattern), counted[0], parts)
+    return Matmul(job, activations, weights, counted[0], parts)
 
 
 def dataflow(name: str) -> DataflowName:
@@ -270,7 +295,9 @@ def dataflow(name: str) -> DataflowName:
     raise unknown("dataflow", name, DATAFLOWS)
 
 
-def to_json(verdicts: Sequence[Verdict], one: bool) -> dict[str, Any]:
+def to_json(
+    verdicts: Sequence[Verdict], one: bool = False, notes: Sequence[str] = ()
+) -> dict[str, Any]:
     """The document of `nofm verify --json`: of one product, or of many (docs/json.md)."""
     if one:
         return {"schema": "nofm.verification/1", **verdicts[0].document()}
@@ -280,6 +307,7 @@ def to_json(verdicts: Sequence[Verdict], one: bool) -> dict[str, Any]:
         "cycles_equal": all(verdict.cycles_equal for verdict in verdicts),
         "tool": verdicts[0].tool,
         "cases": [verdict.document() for verdict in verdicts],
+        "notes": list(notes),
     }
 
 

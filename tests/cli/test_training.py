@@ -21,6 +21,7 @@ from nofm.kernels.errors import InputError
 from nofm.kernels.pattern import Pattern
 from nofm.simulator.step import simulate_step
 from nofm.training import _trace
+from nofm.workloads import trace_file
 from nofm.workloads.training import datasets
 from nofm.workloads.training.datasets import DATASETS, Data
 from nofm.workloads.training.models import MODELS
@@ -139,6 +140,21 @@ def test_a_second_call_goes_on_from_checkpoints(nofm: Run, tmp_path: Path) -> No
     assert train_document(nofm, *kept) == first
 
 
+def test_a_step_is_recorded(nofm: Run, tmp_path: Path) -> None:
+    path = tmp_path / "step.safetensors"
+    ran = nofm("train", "mnist1d", *QUICK, "--seeds", "2", "--record", path)
+    assert ran.code == 0
+    assert f"Wrote {path}.\n" in ran.out
+    trace, tensors = trace_file.load_step(path)
+    assert trace.name == "mlp on mnist1d"
+    assert trace.batch == 32
+    assert set(tensors.layers) == {"1", "3", "5", "7"}
+    assert {name: str(how.pattern) for name, how in tensors.trained.items()} == {
+        "3": "2:8",
+        "5": "2:8",
+    }
+
+
 def test_codesign(nofm: Run, tmp_path: Path) -> None:
     chosen = ("--method", "bdwp", "--method", "sdgp", "--pattern", "2:4", "--pattern", "1:8")
     arguments = ("codesign", "mnist1d", *QUICK, "--seeds", "2", *chosen)
@@ -200,6 +216,14 @@ def test_what_is_better(
         (
             ("train", "mnist1d", "--batch", "1000"),
             "a batch must have at most the 96 samples of 'mnist1d', not 1000",
+        ),
+        (
+            ("train", "mnist1d", "--record", "step.pt"),
+            "a trace file's name ends in .safetensors, not 'step.pt'",
+        ),
+        (
+            ("train", "mnist1d", "--record", "nowhere/step.safetensors"),
+            "cannot write nowhere/step.safetensors: nowhere is not a folder",
         ),
         (
             ("codesign", "mnist1d", "--pattern", "2"),

@@ -12,13 +12,16 @@ import torch
 
 from nofm.kernels.errors import InputError
 from nofm.kernels.pattern import DENSE, Pattern
+from nofm.workloads import trace_file
 from nofm.workloads.methods import METHODS
 from nofm.workloads.sparse.convert import sparse_layers
+from nofm.workloads.sparse.watch import watching
 from nofm.workloads.training import datasets, models
 from nofm.workloads.training.datasets import DATASETS, Data
 from nofm.workloads.training.models import MODELS
 from nofm.workloads.training.run import Recipe, Run, _Trainer, train
 
+STAGES = ("ff", "bp", "wu")
 P24 = Pattern(2, 4)
 
 
@@ -219,3 +222,46 @@ def test_a_dataset_whose_package_is_missing(
 def test_next_characters(real: None) -> None:
     data = datasets.load("stdlib")
     assert torch.equal(data.x[:, 1:], data.y[:, :-1])
+
+
+@pytest.mark.parametrize("method", ["fst", "bimask"])
+def test_the_recorded_step_is_the_last_that_the_method_trains(method: str, tmp_path: Path) -> None:
+    """Its random numbers included; and the training does not notice."""
+    found = recipe(method, epochs=6)
+    now: dict[str, Any] = {}
+    steps: dict[str, list[dict[str, Any]]] = {}
+
+    def watch(name: str, stage: str, *pair: torch.Tensor) -> None:
+        now[name + stage] = pair
+        if stage == "wu":  # the last of a step; a test of accuracy has none
+            steps.setdefault(name, []).append({each: now[name + each] for each in STAGES})
+
+    with watching(watch):
+        run = train(found, record=tmp_path / "step.safetensors")
+    assert run.history == train(found).history
+    tensors = trace_file.load_tensors(tmp_path / "step.safetensors")
+    assert set(tensors.trained) == set(run.patterns)
+    for name in run.patterns:
+        kept = tensors.layers[name]
+        for stage, left, right in (
+            ("ff", "input", "weight"),
+            ("bp", "gradient", "weight"),
+            ("wu", "gradient", "input"),
+        ):
+            copied, real = (step[stage] for step in steps[name][-2:])
+            for what, ours, theirs in zip((left, right), copied, real, strict=True):
+                assert torch.equal(ours, theirs)
+                file = kept.get(f"{stage}_{what}", kept[what])
+                assert np.array_equal(file.reshape(ours.shape), ours.detach().numpy())
+
+
+def test_a_checkpoint_past_the_step_to_record(tmp_path: Path) -> None:
+    found, folder = recipe("fst", epochs=6), tmp_path / "fst.pt"
+    train(found, folder)
+    with pytest.raises(InputError) as caught:
+        train(found, folder, record=tmp_path / "step.safetensors")
+    assert str(caught.value) == (
+        f"the step to record is in epoch 4, which the training in {folder} is past: choose "
+        "another folder"
+    )
+    assert not (tmp_path / "step.safetensors").exists()

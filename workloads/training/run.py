@@ -6,6 +6,7 @@ a run that was stopped goes on to the same result.
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -21,6 +22,7 @@ from torch.nn import functional as F
 
 from nofm.kernels.errors import InputError
 from nofm.kernels.pattern import Pattern
+from nofm.workloads import recording, trace_file
 from nofm.workloads.methods import Method
 from nofm.workloads.methods.cast import Cast
 from nofm.workloads.methods.owl import Owl
@@ -109,16 +111,24 @@ class _State:
     patterns: dict[str, str] = field(default_factory=dict)
 
 
-def train(recipe: Recipe, checkpoint: Path | None = None, progress: Progress | None = None) -> Run:
+def train(
+    recipe: Recipe,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+    *,
+    record: Path | None = None,
+) -> Run:
     """Train.
 
     Args:
         checkpoint: a file that is written after every epoch, and gone on from where it is there.
         progress: told what runs, how much is done, and of how much.
+        record: a trace file that is written with the tensors of the last step that trains by the
+            method (`nofm.record`); the training is the same without it.
 
     Raises:
         InputError: an unknown name, a network that does not fit the data, a loss that is not
-            finite, or a checkpoint of another recipe.
+            finite, a checkpoint of another recipe, or one that is past the step to record.
     """
     if recipe.epochs < 1 or not math.isfinite(recipe.learning_rate) or recipe.learning_rate <= 0:
         raise InputError(
@@ -137,6 +147,13 @@ def train(recipe: Recipe, checkpoint: Path | None = None, progress: Progress | N
     trainer = _Trainer(recipe, data, model, steps)
     if checkpoint is not None and checkpoint.exists():
         trainer.load(checkpoint)
+    if record is not None:
+        if trainer.state.epoch >= recipe.sparse_epochs.stop:
+            raise InputError(
+                f"the step to record is in epoch {recipe.sparse_epochs.stop - 1}, which the "
+                f"training in {checkpoint} is past: choose another folder"
+            )
+        trainer.record = record
     while trainer.state.epoch < recipe.epochs:
         if progress is not None:
             what = f"{recipe.method.name} {recipe.pattern}, seed {recipe.seed}"
@@ -149,12 +166,17 @@ def train(recipe: Recipe, checkpoint: Path | None = None, progress: Progress | N
     return Run(recipe, history[-1]["accuracy"], history, patterns, model)
 
 
+def _cross_entropy(found: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(found.flatten(0, -2), y.flatten())
+
+
 class _Trainer:
     """A model in training."""
 
     def __init__(self, recipe: Recipe, data: datasets.Data, model: nn.Module, steps: int) -> None:
         self.recipe, self.data, self.model, self.steps = recipe, data, model, steps
         self.state = _State()
+        self.record: Path | None = None
         self.optimizer = self._optimizer()
 
     def run_epoch(self) -> None:
@@ -179,6 +201,8 @@ class _Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
         self.optimizer.zero_grad()
+        if step == recipe.sparse_epochs.stop * self.steps - 1:
+            self._record(chosen)
         loss = self._loss(self.data.x[chosen], self.data.y[chosen])
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -191,7 +215,22 @@ class _Trainer:
         return value
 
     def _loss(self, x: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(self.model(x).flatten(0, -2), y.flatten())
+        return _cross_entropy(self.model(x), y)
+
+    def _record(self, chosen: Tensor) -> None:
+        """Write the tensors of the step that comes next: a copy takes it first, with the same
+        random numbers."""
+        if self.record is None:
+            return
+        y = self.data.y[chosen]
+        with torch.random.fork_rng(devices=[]):
+            trace, tensors = recording.record(
+                copy.deepcopy(self.model),
+                self.data.x[chosen],
+                lambda found: _cross_entropy(found, y),
+                name=f"{self.recipe.network} on {self.recipe.dataset}",
+            )
+        trace_file.save(trace, self.record, tensors)
 
     @torch.no_grad()
     def _accuracy(self) -> float:

@@ -36,14 +36,24 @@ Checkpoints = Annotated[
 ]
 
 
-# Options that only make sense, and those that make none, beside another.
-NEEDS = {"stage": "gemm", "array": "peer", "route": "synth", "placer_seed": "synth"}
+# Options that only make sense, and those that make none, beside another: of several, any that the
+# command has.
+NEEDS = {
+    "stage": ("gemm", "trace"),
+    "layer": ("trace",),
+    "method": ("trace",),
+    "tiles": ("trace",),
+    "array": ("peer",),
+    "route": ("synth",),
+    "placer_seed": ("synth",),
+}
 EXCLUDES = {
     "gemm": ("workload", "batch", "explain"),
     "peer": ("gemm", "batch", "schedule", "explain", "output"),
     "explain": ("output", "all_rows"),
     "dataflow": ("schedule",),
     "random": ("pattern", "dataflow", "stage"),
+    "trace": ("seed",),
     "estimate": ("synth", "engines", "output"),
 }
 
@@ -59,13 +69,25 @@ def check_together(context: typer.Context) -> None:
         titles = {"workload": "a workload", "all_rows": "--all", "engines": "--engine"}
         return titles.get(name, f"--{name.replace('_', '-')}")
 
-    for name, other in NEEDS.items():
-        if given(name) and not given(other):
-            raise InputError(f"{title(name)} only goes with {title(other)}, which is not given")
-    for name, others in EXCLUDES.items():
-        for other in others:
+    for name, needed in NEEDS.items():
+        others = [other for other in needed if other in context.params]
+        if others and given(name) and not any(map(given, others)):
+            titles = " or ".join(map(title, others))
+            raise InputError(f"{title(name)} only goes with {titles}, which is not given")
+    for name, excluded in EXCLUDES.items():
+        for other in excluded:
             if given(name) and given(other):
                 raise InputError(f"{title(other)} does not go with {title(name)}: give one of them")
+
+
+def check_trace_file(path: Path | None) -> None:
+    """Refuse what cannot become a trace file before any work is done for it."""
+    if path is None:
+        return
+    if path.suffix != ".safetensors":
+        raise InputError(f"a trace file's name ends in .safetensors, not {path.name!r}")
+    if not path.parent.is_dir():
+        raise InputError(f"cannot write {path}: {path.parent} is not a folder")
 
 
 def check_folder(output: Path | None) -> None:

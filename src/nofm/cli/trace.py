@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nofm.cli.options import Json
+from nofm.cli.options import Json, check_trace_file
 from nofm.cli.output import print_json, print_notes, print_path, print_table
 from nofm.kernels.errors import InputError, positive
 
@@ -40,10 +40,7 @@ def trace(
     """Capture a model's training step from torch, forward and backward, without computing it."""
     from nofm.workloads import trace_file
 
-    if output is not None and output.suffix != ".safetensors":
-        raise InputError(f"a trace file's name ends in .safetensors, not {output.name!r}")
-    if output is not None and not output.parent.is_dir():
-        raise InputError(f"cannot write {output}: {output.parent} is not a folder")
+    check_trace_file(output)
     if batch is not None:
         positive("batch", batch)
     found = _capture(model, inputs, batch, inner, allow_unsupported)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,10 +21,11 @@ from nofm.cli.options import (
     TrainedNetwork,
     accelerator,
     check_folder,
+    check_trace_file,
     need_torch,
     values,
 )
-from nofm.cli.output import print_json, print_notes, print_table, progress_bar
+from nofm.cli.output import print_json, print_notes, print_path, print_table, progress_bar
 from nofm.kernels.errors import positive
 
 
@@ -44,12 +46,20 @@ def train(
     hardware: Hardware = "sat-32x32",
     settings: Settings = None,
     checkpoints: Checkpoints = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            help="Trace file, *.safetensors, for the tensors of the last step that the method "
+            "trains, with the first seed: what `nofm verify --trace` runs."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Train a network by an N:M method, and say what it learns and what it costs."""
     machine = accelerator(hardware, settings)
     need_torch("train")
     check_folder(checkpoints)
+    check_trace_file(record)
     from nofm import training
     from nofm.kernels.pattern import Pattern
     from nofm.workloads.methods import method as find_method
@@ -72,6 +82,7 @@ def train(
             seeds=range(positive("--seeds", seeds, at_most=1000)),
             folder=checkpoints,
             threads=positive("--threads", threads, at_most=1024),
+            record=record,
             progress=progress,
         )
     if json:
@@ -80,3 +91,5 @@ def train(
     title = f"{network} on {dataset}, {epochs} epochs, {seeds} seeds; steps on {machine.name}"
     print_table(title, [training.row(document)], training.COLUMNS)
     print_notes(document["notes"])
+    if record is not None:
+        print_path(f"Wrote {record}.")
