@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nofm.dataflow.accelerator import Accelerator
 from nofm.dataflow.methods import METHODS
@@ -18,9 +18,6 @@ from nofm.kernels.folder import write_folder
 from nofm.kernels.pattern import DENSE, Pattern
 from nofm.training import Progress, train
 from nofm.workloads.training.run import Recipe
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 PATTERNS = (Pattern(2, 4), Pattern(2, 8), Pattern(1, 8))
 """Patterns unless others are asked for."""
@@ -107,46 +104,6 @@ def dominates(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
     return min(ahead) >= 0 and max(ahead) > 0
 
 
-def figure(document: Mapping[str, Any]) -> Figure:
-    """Accuracy over speedup: a point for each method and pattern, and the line of the best."""
-    from nofm.simulator.report import figures
-
-    with figures.styled():
-        drawn = figures.canvas(figures.TEXT_INCHES, 3.4)
-        axes = drawn.subplots()
-        points = [point for point in document["points"] if point["speedup"] is not None]
-        best = sorted(
-            (point["speedup"], 100 * point["accuracy"]) for point in points if point["pareto"]
-        )
-        axes.plot(*zip(*best, strict=True), color="#A9B4C0", linewidth=1.2, zorder=1)
-        names = list(dict.fromkeys(point["method"] for point in points))
-        for place, name in enumerate(names):
-            own = [point for point in points if point["method"] == name]
-            axes.errorbar(
-                [point["speedup"] for point in own],
-                [100 * point["accuracy"] for point in own],
-                yerr=[100 * point["accuracy_spread"] for point in own],
-                fmt="osD^v<>pP*Xhd"[place % 13],
-                markersize=4,
-                linewidth=0.6,
-                label=METHODS[name].title,
-            )
-            for point in own:
-                axes.annotate(
-                    point["pattern"],
-                    (point["speedup"], 100 * point["accuracy"]),
-                    xytext=(3, 3),
-                    textcoords="offset points",
-                    fontsize=5,
-                )
-        axes.set_xlabel(f"simulated training speedup over dense on {document['hardware']}")
-        axes.set_ylabel("accuracy, %")
-        axes.set_title(f"{document['network']} on {document['dataset']}", loc="left")
-        axes.grid()
-        drawn.legend(loc="outside right upper", fontsize=6)
-        return drawn
-
-
 def table_csv(document: Mapping[str, Any]) -> str:
     """The points as CSV, with a header."""
     text = io.StringIO()
@@ -162,6 +119,7 @@ def write(document: Mapping[str, Any], folder: Path) -> list[Path]:
     Raises:
         InputError: the folder cannot be written.
     """
+    from nofm.codesign_figure import figure
     from nofm.simulator.report import figures
 
     drawn = figure(document)
