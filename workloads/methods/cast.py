@@ -11,6 +11,7 @@ from nofm.workloads.methods.record import Method
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from nofm.kernels.pattern import Pattern
     from nofm.workloads.sparse.site import Site
 
 
@@ -20,11 +21,13 @@ class Cast(Method):
 
     Huang et al., *CAST: Continuous and Differentiable Semi-Structured Sparsity-Aware Training for
     Large Language Models*, 2025, from a model that was trained dense. The mask, along Ci, is chosen
-    every 10 steps. Use `nofm.AdamS`, which reads it. The paper's weight scaling and distillation
-    are left out.
+    every 10 steps. Use `nofm.AdamS`, which reads it. The paper's distillation is left out.
 
     Attributes:
-        decay: lambda of the paper, which `AdamS` reads.
+        decay: lambda of the paper, which `AdamS` reads; to be of the gradients' order of magnitude.
+        scaling_groups: n of the paper's weight scaling, 2 there: every row of the weight falls into
+            so many blocks of input channels, and each block is multiplied by a learned scale that
+            begins as 1 (`nofm_scale` of the layer). A block is whole groups of M. None for none.
     """
 
     name: str = "cast"
@@ -36,11 +39,17 @@ class Cast(Method):
     pretrained: bool = True
     note: str = "the optimizer's decay, and its reading of the mask, are not counted"
     decay: float = 4e-7
+    scaling_groups: int | None = None
 
     chooses: ClassVar[bool] = True
 
     def initial(self, weight: Tensor, site: Site) -> dict[str, Tensor]:
         return {"mask": site.mask_weight(weight, "ff")}
+
+    def scale_block(self, ci: int, pattern: Pattern) -> int | None:
+        if self.scaling_groups is None:
+            return None
+        return -(-pattern.groups(ci) // self.scaling_groups) * pattern.m
 
     def choose(self, weight: Tensor, site: Site, state: Mapping[str, Tensor], step: int) -> None:
         state["mask"].copy_(site.mask_weight(weight, "ff"))

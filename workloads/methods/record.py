@@ -105,6 +105,11 @@ class Method:
         """The method's buffers in a layer when its training begins; none without `chooses`."""
         return {}
 
+    def scale_block(self, ci: int, pattern: Pattern) -> int | None:
+        """How many input channels of a weight share a learned scale, of `ci` in a row; None where
+        weights are not scaled."""
+        return None
+
     def choose(self, weight: Tensor, site: Site, state: Mapping[str, Tensor], step: int) -> None:
         """Choose anew, in place, what the buffers hold; called every `refresh_steps` steps."""
 

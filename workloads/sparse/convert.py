@@ -35,7 +35,8 @@ def sparsify(
     Linear, Conv1d and Conv2d layers change in place; the model, its parameters and its state
     dictionary stay what they were, and any training loop and optimizer does. The first layer and
     the head stay dense, embeddings and all other layers too. With patterns by layer exactly the
-    layers that they name change, each by the first that fits.
+    layers that they name change, each by the first that fits. Method "cast" with `scaling_groups`
+    gives each layer one more parameter: make the optimizer afterwards.
 
     Args:
         model: any torch model.

@@ -22,15 +22,21 @@ from nofm.workloads.sparse.site import Site, decode
 BUFFER = "nofm_"
 """What the names of a method's buffers in a layer begin with."""
 
+SCALE = "nofm_scale"
+"""The name of the learned scales in a layer."""
+
 
 class SparseLayer(nn.Module):
     """What the sparse layers share.
 
     Attributes:
         nofm_site: the layer as its method sees it, as text.
+        nofm_scale: a learned parameter [Co, blocks] where the method scales weights: what each
+            block of `nofm_block` input channels of a row is multiplied by.
     """
 
     nofm_site: str
+    nofm_block: int
     weight: Tensor
     bias: Any
 
@@ -47,15 +53,23 @@ class SparseLayer(nn.Module):
             if buffer is not None and name.startswith(BUFFER)
         }
 
+    def nofm_scaled(self) -> Tensor:
+        """The weight, scaled where the method does that."""
+        scale = self._parameters.get(SCALE)
+        if scale is None:
+            return self.weight
+        by_channel = scale.repeat_interleave(self.nofm_block, dim=1)[:, : self.weight.shape[1]]
+        return self.weight * by_channel.reshape(*by_channel.shape, *(1,) * (self.weight.ndim - 2))
+
     def _shape(self) -> products.Shape | None:
         """Of a convolution."""
         return None
 
     def _trained(self, x: Tensor) -> Tensor:
-        weight, bias = self.weight, self.bias
+        weight, bias = self.nofm_scaled(), self.bias
         state = self.nofm_state()
         if state and self.training and torch.is_grad_enabled():
-            hooks.refresh(weight.detach(), self.nofm_site, state)
+            hooks.refresh(self.weight.detach(), self.nofm_site, state)
         device = x.device.type
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
@@ -152,10 +166,21 @@ def convert(name: str, layer: Any, method: Method, pattern: Pattern) -> None:
         layer.register_buffer(BUFFER + "step", torch.zeros((), dtype=torch.int64))
         for key, value in state.items():
             layer.register_buffer(BUFFER + key, value)
+    co, ci = layer.weight.shape[:2]
+    block = method.scale_block(ci, pattern)
+    if block is not None:
+        layer.nofm_block = block
+        ones = torch.ones(co, -(-ci // block), dtype=layer.weight.dtype, device=layer.weight.device)
+        layer.register_parameter(SCALE, nn.Parameter(ones))
 
 
 def restore(layer: SparseLayer) -> None:
-    """Make a sparse layer the plain one that it was, with its dense weight."""
+    """Make a sparse layer the plain one that it was, with its dense weight; scales go into it."""
+    if SCALE in layer._parameters:
+        with torch.no_grad():
+            layer.weight.copy_(layer.nofm_scaled())
+        delattr(layer, SCALE)
+        del layer.nofm_block
     for name in [name for name in layer._buffers if name.startswith(BUFFER)]:
         delattr(layer, name)
     del layer.nofm_site
