@@ -27,7 +27,8 @@ class Cast(Method):
         decay: lambda of the paper, which `AdamS` reads; to be of the gradients' order of magnitude.
         scaling_groups: n of the paper's weight scaling, 2 there: every row of the weight falls into
             so many blocks of input channels, and each block is multiplied by a learned scale that
-            begins as 1 (`nofm_scale` of the layer). A block is whole groups of M. None for none.
+            begins as 1 (`nofm_scale` of the layer). That blocks are consecutive channels is one
+            reading of equation 12; here they are whole groups of M. None for none.
     """
 
     name: str = "cast"
