@@ -139,7 +139,7 @@ RUN = [
 TEST = [
     RUN[0],
     "-c constraints.txt --no-build-isolation "
-    "-e .[torch,train,onnx,rtl,synthesis,test,dev,notebooks]",
+    "-e .[torch,train,onnx,gpu,rtl,synthesis,test,dev,notebooks]",
 ]
 QUIET = "--quiet "
 
