@@ -1,8 +1,9 @@
 """Products measured: dense and N:M in turns, on one machine, each result checked in the same run.
 
-What differs between devices is in `DEVICES`: a device says what it lacks, gives the dense products
-to compare with, of which the quickest counts, and its N:M kernel. The rest is here: random
-operands, repeats in turns, medians and spread, and the check of each result against float64.
+What differs between devices is in `_devices`: each has one N:M kernel or several, which say what
+they lack and give the dense products to compare with, of which the quickest counts. The rest is
+here: random operands, repeats in turns, medians and spread, and the check of each result against
+float64.
 """
 
 from __future__ import annotations
@@ -80,13 +81,16 @@ class Operands:
 Run = Callable[[], Any]
 
 
-class Device(Protocol):
-    """Where products are measured."""
+class Kernel(Protocol):
+    """An N:M kernel, and where it is measured."""
 
     kernel: str
 
     def missing(self) -> str | None:
         """Why nothing can be measured here, or None."""
+
+    def takes(self, case: Case) -> bool:
+        """Whether the kernel can compute a case."""
 
     def limits(self, threads: int) -> AbstractContextManager[None]:
         """Inside it every library uses so many threads."""
@@ -95,8 +99,11 @@ class Device(Protocol):
         """Dense products by name; each call computes it once."""
 
     def sparse(self, case: Case, operands: Operands, threads: int) -> tuple[Run, float, int]:
-        """The N:M product, whose call gives its result as `Case.layout` says; the bound of its
-        error, relative to the sum of magnitudes; and bytes of the weights that it reads."""
+        """The N:M product; the bound of its error, relative to the sum of magnitudes; and bytes of
+        the weights that it reads."""
+
+    def fetch(self, case: Case, result: Any) -> Any:
+        """What a call gave, as an array in the case's layout."""
 
     def seconds(self, run: Run, threads: int) -> float:
         """How long one call takes."""
@@ -156,21 +163,22 @@ class Result:
         return self.max_error <= self.error_bound
 
 
-def _devices() -> dict[str, Device]:
+def _devices() -> dict[str, tuple[Kernel, ...]]:
+    from nofm.kernels import measure_cuda
     from nofm.kernels.measure_cpu import Cpu
 
-    return {"cpu": Cpu()}
+    return {"cpu": (Cpu(),), "cuda": measure_cuda.KERNELS}
 
 
-PLANNED = {"arm": "an ARM processor", "cuda": "a CUDA device"}
+PLANNED = {"arm": "an ARM processor"}
 """Devices that the command knows and that no kernel here serves yet."""
 
 
-def device(name: str) -> Device:
-    """A device by its name.
+def kernels(name: str) -> tuple[list[Kernel], dict[str, str]]:
+    """The kernels of a device, and why others cannot run here, by their names.
 
     Raises:
-        InputError: there is no such device, no kernel for it, or this machine lacks it.
+        InputError: there is no such device, no kernel for it, or none of them can run.
     """
     found = _devices()
     if name in PLANNED:
@@ -179,9 +187,12 @@ def device(name: str) -> Device:
         )
     if name not in found:
         raise unknown("device", name, (*found, *PLANNED))
-    if reason := found[name].missing():
-        raise InputError(f"device {name!r} is skipped: {reason}")
-    return found[name]
+    lacking = {one.kernel: one.missing() for one in found[name]}
+    usable = [one for one in found[name] if lacking[one.kernel] is None]
+    skipped = {kernel: reason for kernel, reason in lacking.items() if reason is not None}
+    if not usable:
+        raise InputError(f"device {name!r} is skipped: {next(iter(skipped.values()))}")
+    return usable, skipped
 
 
 def measure(
@@ -206,12 +217,14 @@ def measure(
     Raises:
         InputError: the device cannot be used.
     """
-    cases, chosen = list(cases), device(on)
+    cases, (usable, _) = list(cases), kernels(on)
     results = []
     for done, case in enumerate(cases):
         text = f"{case.m}x{case.k}x{case.n} {case.pattern}, {case.sharing} a mask"
         progress(text, done, len(cases))
-        results.append(_measured(case, on, chosen, threads, seconds, seed))
+        results += [
+            _measured(case, on, one, threads, seconds, seed) for one in usable if one.takes(case)
+        ]
     progress("measured", len(cases), len(cases))
     return results
 
@@ -228,11 +241,11 @@ def operands(case: Case, seed: int) -> Operands:
 
 
 def _measured(
-    case: Case, name: str, chosen: Device, threads: int, budget: float, seed: int
+    case: Case, name: str, chosen: Kernel, threads: int, budget: float, seed: int
 ) -> Result:
     given = operands(case, seed)
     run, bound, read_bytes = chosen.sparse(case, given, threads)
-    error, checked = _error(case, given, run())
+    error, checked = _error(case, given, chosen.fetch(case, run()))
     rivals = chosen.dense(case, given)
     # The first call of a library makes its threads and buffers; the best of the next ones counts.
     trials = {
@@ -291,7 +304,7 @@ def _calls(seconds: float) -> int:
     return max(1, min(1000, round(SHORTEST / max(seconds, 1e-6))))
 
 
-def _seconds(chosen: Device, run: Run, threads: int, calls: int) -> float:
+def _seconds(chosen: Kernel, run: Run, threads: int, calls: int) -> float:
     """How long a call takes, when so many are timed together; never 0, whatever the clock says."""
 
     def together() -> None:

@@ -27,6 +27,10 @@ class Cpu:
         """Nothing: whatever runs Python has a processor."""
         return None
 
+    def takes(self, case: Case) -> bool:
+        """Any case."""
+        return True
+
     @contextlib.contextmanager
     def limits(self, threads: int) -> Iterator[None]:
         """So many threads, on as many cores, for every library."""
@@ -79,6 +83,10 @@ class Cpu:
             return matmul(operands.a, prepared, layout=case.layout, threads=threads, out=out)
 
         return run, q * _UNIT / (1 - q * _UNIT), prepared.bytes
+
+    def fetch(self, case: Case, result: Any) -> Any:
+        """It is one."""
+        return result
 
     def seconds(self, run: Run, threads: int) -> float:
         """Of one thread its own time, which other processes take none of; else that of the wall."""

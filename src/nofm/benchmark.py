@@ -12,7 +12,7 @@ from nofm.dataflow.methods import METHODS
 from nofm.dataflow.products import products
 from nofm.kernels import machine
 from nofm.kernels.errors import InputError, positive
-from nofm.kernels.measure import Case, Result, device, measure, rows
+from nofm.kernels.measure import Case, Result, kernels, measure, rows
 from nofm.kernels.pattern import DENSE, Pattern
 from nofm.workloads.resolve import resolve
 
@@ -105,7 +105,7 @@ def bench(
         raise InputError(
             f"dtype must be float32 or float16 and layout rows or columns, not {dtype} and {layout}"
         )
-    chosen = device(on)
+    usable, skipped = kernels(on)
     cases = [
         Case(
             m=m,
@@ -123,24 +123,35 @@ def bench(
         for pattern in patterns
         for sharing in sharings
     ]
-    with chosen.limits(threads):
-        before = chosen.describe()
+    with usable[0].limits(threads):
+        before = usable[0].describe()
         results = measure(cases, on, threads=threads, seconds=seconds, progress=progress)
         after = machine.describe()
     return {
         "schema": "nofm.bench/1",
         "device": on,
         "threads": threads,
-        "clock": "time of the thread" if threads == 1 else "time of the wall",
+        "clock": _clock(on, threads),
         "machine": before,
         "load_average_after": after["load_average"],
         "results": rows(results),
-        "notes": _notes(results, before),
+        "notes": _notes(results, before, skipped, len(cases)),
     }
 
 
-def _notes(results: Sequence[Result], before: dict[str, Any]) -> list[str]:
-    notes = [
+def _clock(device: str, threads: int) -> str:
+    if device == "cuda":
+        return "time of the device, between two events"
+    return "time of the thread" if threads == 1 else "time of the wall"
+
+
+def _notes(
+    results: Sequence[Result], before: dict[str, Any], skipped: dict[str, str], cases: int
+) -> list[str]:
+    notes = [f"{kernel} is skipped: {reason}" for kernel, reason in skipped.items()]
+    if len({(one.m, one.k, one.n, one.pattern, one.mask_sharing) for one in results}) < cases:
+        notes.append("products that no kernel takes are left out")
+    notes += [
         "a dense product is that of the quickest library, and of weights that are not pruned",
         "indices are decoded before: once for a matrix, not once for a product",
     ]

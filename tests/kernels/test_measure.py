@@ -31,6 +31,9 @@ class Clockwork:
     def missing(self) -> str | None:
         return None
 
+    def takes(self, case: Case) -> bool:
+        return True
+
     @contextmanager
     def limits(self, threads: int) -> Iterator[None]:
         yield
@@ -41,6 +44,9 @@ class Clockwork:
     def sparse(self, case: Case, operands: Operands, threads: int) -> tuple[Any, float, int]:
         exact = operands.a @ decompress(operands.weights).reshape(case.k, case.n)
         return lambda: exact + np.float32(self.wrong), 1e-6, 77
+
+    def fetch(self, case: Case, result: Any) -> Any:
+        return result
 
     def seconds(self, run: Any, threads: int) -> float:
         found = run()
@@ -57,7 +63,7 @@ CASE = Case(m=6, taps=2, length=9, n=5, pattern=Pattern(2, 4), sharing=2, layers
 
 def run(monkeypatch: pytest.MonkeyPatch, wrong: float = 0.0) -> tuple[measure.Result, Clockwork]:
     fake = Clockwork(wrong)
-    monkeypatch.setattr(measure, "_devices", lambda: {"clockwork": fake})
+    monkeypatch.setattr(measure, "_devices", lambda: {"clockwork": (fake,)})
     (found,) = measure.measure([CASE], "clockwork", seconds=40)
     return found, fake
 
@@ -77,6 +83,26 @@ def test_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
     # In turns, after both are warm.
     assert found.pairs == 5
     assert fake.calls[-10:] == [6.0, 2.0] * 5
+
+
+def test_short_calls_are_timed_together() -> None:
+    """So many that they take half a millisecond, whatever steps the clock moves in."""
+    calls = []
+
+    class Coarse(Clockwork):
+        def seconds(self, run: Any, threads: int) -> float:
+            before = len(calls)
+            run()
+            return 20e-6 * (len(calls) - before)
+
+    def product() -> None:
+        calls.append(1)
+
+    assert measure._calls(20e-6) == 25
+    assert measure._calls(0.0) == 500
+    assert measure._calls(1.0) == 1
+    assert measure._seconds(Coarse(), product, 1, 25) == pytest.approx(20e-6)
+    assert len(calls) == 25
 
 
 def test_a_wrong_result_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,7 +104,9 @@ def bench(
         ]
         machine = document["machine"]
         threads_text = f"{threads} thread{'s' if threads > 1 else ''}"
-        print_table(f"{device}: {machine['cpu']}, {threads_text}, {dtype}", rows, COLUMNS)
+        name = machine.get("gpu", f"{machine['cpu']}, {threads_text}")
+        columns = COLUMNS | ({"kernel": "kernel"} if device == "cuda" else {})
+        print_table(f"{device}: {name}, {dtype}", rows, columns)
         print_notes(document["notes"])
         if output is not None:
             print_path(f"Wrote {output}.")
