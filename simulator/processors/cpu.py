@@ -1,8 +1,8 @@
 """Products on a CPU: instructions that its ports can take, and bytes that its memories can bring.
 
 The N:M kernel (`kernels.spmm`; docs/kernels.md) multiplies tiles of `rows` outputs that share a
-mask by `vectors` of samples. For each kept element a tile loads its vectors of activations and
-broadcasts `rows` weights, for rows x vectors multiply-adds. The terms are *added*: what overlaps is
+mask by `vectors` of samples. For each kept element a tile loads its vectors of activations and its
+`rows` weights, for rows x vectors multiply-adds. The terms are *added*: what overlaps is
 a matter of calibration, whose factors are least squares of the relative error (`calibration`).
 """
 
@@ -29,7 +29,7 @@ def sparse_terms(cpu: Cpu, product: Product) -> dict[str, float]:
     wide = vectors * cpu.lanes
     panels = ceil(p.m / wide)
     tiles = ceil(p.n / p.sharing) * (p.sharing // tile.rows)
-    fmas, loads = tile.rows * vectors, vectors + tile.rows
+    fmas, loads = tile.rows * vectors, vectors + ceil(tile.rows / cpu.weights_per_load)
     instructions = fmas + loads + 2  # the place, and the loop
     if p.itemsize == 2:
         instructions += HALF_WIDENING * loads

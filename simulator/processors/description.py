@@ -51,6 +51,8 @@ class Cpu(_Table):
         lanes: FP32 numbers of a vector.
         fma_per_cycle, loads_per_cycle, issue_per_cycle: vector multiply-adds, vector loads and
             instructions that a core can begin in a cycle.
+        weights_per_load: 1 where a weight is broadcast as it is loaded; as many as a vector holds
+            where multiply-adds take one element of a loaded vector.
         tiles: of the N:M kernel.
         panel_kib: of packed activations, which bounds a block of the reduction.
         l2_gbps, memory_gbps: what a core can read, in 10^9 bytes a second.
@@ -65,6 +67,7 @@ class Cpu(_Table):
     fma_per_cycle: Positive
     loads_per_cycle: Positive
     issue_per_cycle: Positive
+    weights_per_load: Count
     tiles: tuple[Tile, ...]
     panel_kib: Positive
     l2_gbps: Positive
