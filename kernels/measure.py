@@ -157,12 +157,13 @@ class Result:
 
 
 def _devices() -> dict[str, Device]:
+    from nofm.kernels.measure_arm import Arm
     from nofm.kernels.measure_cpu import Cpu
 
-    return {"cpu": Cpu()}
+    return {"cpu": Cpu(), "arm": Arm()}
 
 
-PLANNED = {"arm": "an ARM processor", "cuda": "a CUDA device"}
+PLANNED = {"cuda": "a CUDA device"}
 """Devices that the command knows and that no kernel here serves yet."""
 
 
@@ -232,7 +233,7 @@ def _measured(
 ) -> Result:
     given = operands(case, seed)
     run, bound, read_bytes = chosen.sparse(case, given, threads)
-    error, checked = _error(case, given, run())
+    worst, checked = error(case, given, run())
     rivals = chosen.dense(case, given)
     # The first call of a library makes its threads and buffers; the best of the next ones counts.
     trials = {
@@ -276,7 +277,7 @@ def _measured(
         sparse_gflops=flops / case.k * kept / quick / 1e9,
         dense_gflops=flops / slow / 1e9,
         pairs=count,
-        max_error=error,
+        max_error=worst,
         error_bound=bound,
         checked_rows=checked,
         value_bytes=given.weights.value_bytes,
@@ -301,7 +302,7 @@ def _seconds(chosen: Device, run: Run, threads: int, calls: int) -> float:
     return max(chosen.seconds(together if calls > 1 else run, threads), 1e-9) / calls
 
 
-def _error(case: Case, given: Operands, found: Any) -> tuple[float, int]:
+def error(case: Case, given: Operands, found: Any) -> tuple[float, int]:
     """The largest error over the sum of magnitudes, and how many samples were checked."""
     count = max(1, min(case.m, CHECKED // (case.k * case.n)))
     rows = np.linspace(0, case.m - 1, count).astype(np.intp)
@@ -309,10 +310,10 @@ def _error(case: Case, given: Operands, found: Any) -> tuple[float, int]:
     a = (given.a[rows] if by_rows else given.a[:, rows].T).astype(np.float64)
     results = (found[rows] if by_rows else found[:, rows].T).astype(np.float64)
     dense = decompress(given.weights).reshape(case.k, case.n).astype(np.float64)
-    error, magnitude = np.abs(results - a @ dense), np.abs(a) @ np.abs(dense)
+    distance, magnitude = np.abs(results - a @ dense), np.abs(a) @ np.abs(dense)
     # Where nothing is added, nothing may come out.
     scale = np.where(magnitude > 0, magnitude, 1)
-    return float((error / scale).max()), count
+    return float((distance / scale).max()), count
 
 
 def rows(results: Iterable[Result]) -> list[dict[str, Any]]:
