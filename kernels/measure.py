@@ -165,28 +165,21 @@ class Result:
 
 def _devices() -> dict[str, tuple[Kernel, ...]]:
     from nofm.kernels import measure_cuda
+    from nofm.kernels.measure_arm import Arm
     from nofm.kernels.measure_cpu import Cpu
 
-    return {"cpu": (Cpu(),), "cuda": measure_cuda.KERNELS}
-
-
-PLANNED = {"arm": "an ARM processor"}
-"""Devices that the command knows and that no kernel here serves yet."""
+    return {"cpu": (Cpu(),), "arm": (Arm(),), "cuda": measure_cuda.KERNELS}
 
 
 def kernels(name: str) -> tuple[list[Kernel], dict[str, str]]:
     """The kernels of a device, and why others cannot run here, by their names.
 
     Raises:
-        InputError: there is no such device, no kernel for it, or none of them can run.
+        InputError: there is no such device, or none of its kernels can run.
     """
     found = _devices()
-    if name in PLANNED:
-        raise InputError(
-            f"device {name!r} is skipped: there are no kernels for {PLANNED[name]} yet"
-        )
     if name not in found:
-        raise unknown("device", name, (*found, *PLANNED))
+        raise unknown("device", name, found)
     lacking = {one.kernel: one.missing() for one in found[name]}
     usable = [one for one in found[name] if lacking[one.kernel] is None]
     skipped = {kernel: reason for kernel, reason in lacking.items() if reason is not None}
@@ -245,7 +238,7 @@ def _measured(
 ) -> Result:
     given = operands(case, seed)
     run, bound, read_bytes = chosen.sparse(case, given, threads)
-    error, checked = _error(case, given, chosen.fetch(case, run()))
+    worst, checked = error(case, given, chosen.fetch(case, run()))
     rivals = chosen.dense(case, given)
     # The first call of a library makes its threads and buffers; the best of the next ones counts.
     trials = {
@@ -289,7 +282,7 @@ def _measured(
         sparse_gflops=flops / case.k * kept / quick / 1e9,
         dense_gflops=flops / slow / 1e9,
         pairs=count,
-        max_error=error,
+        max_error=worst,
         error_bound=bound,
         checked_rows=checked,
         value_bytes=given.weights.value_bytes,
@@ -314,7 +307,7 @@ def _seconds(chosen: Kernel, run: Run, threads: int, calls: int) -> float:
     return max(chosen.seconds(together if calls > 1 else run, threads), 1e-9) / calls
 
 
-def _error(case: Case, given: Operands, found: Any) -> tuple[float, int]:
+def error(case: Case, given: Operands, found: Any) -> tuple[float, int]:
     """The largest error over the sum of magnitudes, and how many samples were checked."""
     count = max(1, min(case.m, CHECKED // (case.k * case.n)))
     rows = np.linspace(0, case.m - 1, count).astype(np.intp)
@@ -322,10 +315,10 @@ def _error(case: Case, given: Operands, found: Any) -> tuple[float, int]:
     a = (given.a[rows] if by_rows else given.a[:, rows].T).astype(np.float64)
     results = (found[rows] if by_rows else found[:, rows].T).astype(np.float64)
     dense = decompress(given.weights).reshape(case.k, case.n).astype(np.float64)
-    error, magnitude = np.abs(results - a @ dense), np.abs(a) @ np.abs(dense)
+    distance, magnitude = np.abs(results - a @ dense), np.abs(a) @ np.abs(dense)
     # Where nothing is added, nothing may come out.
     scale = np.where(magnitude > 0, magnitude, 1)
-    return float((error / scale).max()), count
+    return float((distance / scale).max()), count
 
 
 def rows(results: Iterable[Result]) -> list[dict[str, Any]]:

@@ -13,9 +13,7 @@ import numpy as np
 from nofm.kernels import machine, peaks
 from nofm.kernels.lanes import LANES
 from nofm.kernels.measure import Case, Operands, Run
-from nofm.kernels.spmm import matmul, prepare
-
-_UNIT = 2.0**-24
+from nofm.kernels.spmm import error_bound, matmul, prepare
 
 
 class Cpu:
@@ -77,12 +75,11 @@ class Cpu:
         prepared = prepare(operands.weights)
         shape = (case.m, case.n) if case.layout == "rows" else (case.n, case.m)
         out = np.empty(shape, np.float32)
-        q = prepared.roundings
 
         def run() -> Any:
             return matmul(operands.a, prepared, layout=case.layout, threads=threads, out=out)
 
-        return run, q * _UNIT / (1 - q * _UNIT), prepared.bytes
+        return run, error_bound(prepared.roundings), prepared.bytes
 
     def fetch(self, case: Case, result: Any) -> Any:
         """It is one."""

@@ -1,6 +1,6 @@
 """Measured results as a file: one JSON document, or a Parquet table with the rest in its metadata.
 
-The document, `nofm.bench/1`, is described in docs/kernels.md.
+The documents, `nofm.bench/1` and `nofm.bench-estimate/1`, are described in docs/kernels.md.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from typing import Any
 from nofm.kernels.errors import InputError
 
 KEY = b"nofm.bench"
+MEASURED, ESTIMATED = "nofm.bench/1", "nofm.bench-estimate/1"
+"""Schemas of the documents."""
+
 ENDINGS = (".json", ".parquet")
 
 
@@ -56,8 +59,8 @@ def write(document: dict[str, Any], path: Path) -> None:
             temporary.unlink()
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The document of a file that `write` made.
+def read(path: Path, schema: str = MEASURED) -> dict[str, Any]:
+    """The document of a file that `write` made, of one schema.
 
     Raises:
         InputError: it is no such file.
@@ -71,10 +74,11 @@ def read(path: Path) -> dict[str, Any]:
             table = pq.read_table(path)
             rest = json.loads((table.schema.metadata or {})[KEY])
             document = rest | {"results": table.to_pylist()}
-        if document["schema"] != "nofm.bench/1":
+        if document["schema"] != schema:
             raise KeyError("schema")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise InputError(f"{path} holds no measured results (nofm.bench/1)") from None
+        kind = "measured" if schema == MEASURED else "estimated"
+        raise InputError(f"{path} holds no {kind} results ({schema})") from None
     return document

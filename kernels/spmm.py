@@ -17,7 +17,7 @@ never multiplied: infinity and NaN beside a pruned weight change nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,6 +48,9 @@ WEIGHT_BYTES = 192 << 10
 
 
 LAYOUTS = ("columns", "rows")
+
+UNIT = 2.0**-24
+"""Of FP32's roundings."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,12 +99,16 @@ class Prepared:
         return self.values.nbytes + self.rows.nbytes
 
 
-def prepare(weights: Compressed) -> Prepared:
+def prepare(
+    weights: Compressed, vectors: Mapping[int, int] = VECTORS, lanes: int = LANES
+) -> Prepared:
     """Decode a matrix's indices, and put its values in the order of the kernel.
 
     Args:
         weights: one matrix, float32 or float16, groups along the reduction. For BP that is the
             transposed matrix of FF, compressed along its own reduction.
+        vectors: vectors of a tile by its rows, powers of two.
+        lanes: singles of a vector.
 
     Raises:
         InputError: there are several matrices, or values of another type.
@@ -112,9 +119,9 @@ def prepare(weights: Compressed) -> Prepared:
             f"{list(weights.values.shape)}"
         )
     sharing, masks, n = weights.sharing, weights.masks, weights.n
-    tile_rows = math.gcd(sharing, 4)
+    tile_rows = math.gcd(sharing, max(vectors))
     tiles = sharing // tile_rows
-    edges, kept = _blocks(weights, PANEL_BYTES // (4 * VECTORS[tile_rows] * LANES))
+    edges, kept = _blocks(weights, PANEL_BYTES // (4 * vectors[tile_rows] * lanes))
     rows = weights.rows()
     values = np.zeros((len(rows), masks * sharing), weights.values.dtype)
     values[:, :n] = weights.values[weights.kept]
@@ -177,15 +184,9 @@ def matmul(
     """
     if isinstance(weights, Compressed):
         weights = prepare(weights)
-    if layout not in LAYOUTS:
-        raise InputError(f"layout must be rows or columns, not {layout!r}")
     positive("threads", threads, at_most=1024)
+    check_activations(a, weights.k, layout)
     by_rows = layout == "rows"
-    rule = f"[m, {weights.k}]" if by_rows else f"[{weights.k}, m]"
-    if a.ndim != 2 or a.shape[int(by_rows)] != weights.k or a.dtype not in (np.float32, np.float16):
-        raise InputError(
-            f"activations must be float32 or float16 {rule}, not {a.dtype} {list(a.shape)}"
-        )
     m, n = a.shape[int(not by_rows)], weights.n
     shape = (m, n) if by_rows else (n, m)
     given = out is not None
@@ -203,6 +204,27 @@ def matmul(
     if out.size:
         _run(np.ascontiguousarray(a), weights, by_rows, threads, out)
     return out
+
+
+def error_bound(roundings: int) -> float:
+    """gamma(q), what an error is at most of its sum of magnitudes (see the module)."""
+    return roundings * UNIT / (1 - roundings * UNIT)
+
+
+def check_activations(a: Floats, k: int, layout: str) -> None:
+    """Refuse activations that no product with a reduction of k takes.
+
+    Raises:
+        InputError: `a` or `layout` is not as `matmul` says.
+    """
+    if layout not in LAYOUTS:
+        raise InputError(f"layout must be rows or columns, not {layout!r}")
+    by_rows = layout == "rows"
+    rule = f"[m, {k}]" if by_rows else f"[{k}, m]"
+    if a.ndim != 2 or a.shape[int(by_rows)] != k or a.dtype not in (np.float32, np.float16):
+        raise InputError(
+            f"activations must be float32 or float16 {rule}, not {a.dtype} {list(a.shape)}"
+        )
 
 
 def _run(a: Any, weights: Prepared, by_rows: bool, threads: int, out: Any) -> None:

@@ -23,6 +23,7 @@ from nofm.simulator.report.figures import TEXT_INCHES
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "kernels/results"
+ESTIMATES = RESULTS / "estimates"
 IMAGES = ROOT / "docs/images"
 PAGE = ROOT / "docs/kernels.md"
 COLOURS = {1: "#0072B2", 2: "#E69F00", 4: "#009E73", 8: "#CC79A7", 32: "#D55E00"}
@@ -113,14 +114,47 @@ def table(document: dict[str, Any]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def estimated_table(document: dict[str, Any]) -> str:
+    """The same of counted products, whose speedups are estimates."""
+    cores = document["cores"]
+    lines = [
+        [
+            "m x k x n",
+            "N:M",
+            "rows a mask",
+            "per kept MAC",
+            "dense / N:M",
+            *(f"{c}*" for c in cores),
+        ]
+    ]
+    lines.append(["---", "---", *["---:"] * (len(lines[0]) - 2)])
+    lines += [
+        [
+            f"{row['m']} x {row['k']} x {row['n']}",
+            row["pattern"],
+            str(row["mask_sharing"]),
+            f"{row['instructions_per_mac']:.3f}",
+            f"{row['instruction_ratio']:.2f}",
+            *(f"{row['estimated_speedup'][core]:.2f}" for core in cores),
+        ]
+        for row in document["results"]
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def filled(text: str) -> str:
     """A page whose marked tables are those of the results files."""
 
     def block(found: re.Match[str]) -> str:
-        document = results_file.read(RESULTS / found[1])
-        return f"<!-- results: {found[1]} -->\n{table(document)}\n<!-- end -->"
+        kind, name = found.groups()
+        if kind == "results":
+            shown = table(results_file.read(RESULTS / name))
+        else:
+            shown = estimated_table(results_file.read(ESTIMATES / name, results_file.ESTIMATED))
+        return f"<!-- {kind}: {name} -->\n{shown}\n<!-- end -->"
 
-    return re.sub(r"<!-- results: (\S+) -->\n.*?<!-- end -->", block, text, flags=re.DOTALL)
+    marks = r"<!-- (results|estimates): (\S+) -->\n.*?<!-- end -->"
+    return re.sub(marks, block, text, flags=re.DOTALL)
 
 
 def main() -> None:

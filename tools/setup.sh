@@ -3,8 +3,8 @@
 # `tools/setup.sh test` for the tests and checks too. PYTHON=... chooses the interpreter.
 #
 # Nothing is done when nothing changed since the last time. Installed outside this folder, with
-# apt-get and only where missing: the Python module `venv`, and for the tests Icarus Verilog and a
-# C++ compiler with make and perl, which Verilator needs.
+# apt-get and only where missing: the Python module `venv`, and for the tests Icarus Verilog, a
+# C++ compiler with make and perl, which Verilator needs, and a C compiler for AArch64.
 set -eu
 cd "$(dirname "$0")/.."
 root=$(pwd -P)
@@ -62,10 +62,10 @@ install_venv_module() {
         refuse "apt-get could not install $package: install it, then try again"
 }
 
-# Debian packages of these names hold the commands of these names.
+# Debian packages hold the commands of their names, or what is written as COMMAND=PACKAGE.
 missing_tools() {
-    for tool in iverilog g++ make perl; do
-        command -v "$tool" >/dev/null || printf ' %s' "$tool"
+    for tool in iverilog g++ make perl aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu; do
+        command -v "${tool%=*}" >/dev/null || printf ' %s' "${tool#*=}"
     done
 }
 
@@ -73,7 +73,7 @@ install_tools() {
     missing=$(missing_tools)
     if [ -z "$missing" ]; then return; fi
     # shellcheck disable=SC2086  # one word a package
-    install_debian "what simulates Verilog is" $missing && [ -z "$(missing_tools)" ] ||
+    install_debian "what the tests run is" $missing && [ -z "$(missing_tools)" ] ||
         refuse "apt-get could not install$missing: install it, then try again"
 }
 

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from nofm import benchmark
-from nofm.kernels import measure_cpu, peaks, results_file
+from nofm.kernels import measure, measure_cpu, peaks, results_file
+from nofm.kernels.arm import build, counted
+from nofm.kernels.errors import InputError
 from nofm.kernels.pattern import Pattern
 
 Run = Callable[..., Any]
@@ -95,7 +97,7 @@ def test_a_suite_counts_its_layers() -> None:
         ),
         (
             "--gemm 1x2x3 --device gpu",
-            "unknown device 'gpu': did you mean cpu? (known: cpu, cuda, arm)",
+            "unknown device 'gpu': did you mean cpu? (known: cpu, arm, cuda)",
         ),
         (
             "--gemm 1x2x3 --dtype int8",
@@ -136,3 +138,56 @@ def test_a_bad_csv(nofm: Run, content: str, text: str, tmp_path: Path) -> None:
     path.write_text(content)
     done = nofm("bench", "--suite", str(path))
     assert (done.code, done.err.strip()) == (2, "nofm: " + text.format(path=path))
+
+
+@pytest.mark.skipif(build.native(), reason="an ARM machine measures")
+def test_arm_is_counted_where_there_is_none(nofm: Run, tmp_path: Path) -> None:
+    path = tmp_path / "results.parquet"
+    words = "bench --device arm --gemm 20x32x12 --pattern 2:4 --pattern 1:8 --dtype float16"
+    done = nofm(*words.split(), "--json", "-o", str(path))
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    assert (document["schema"], document["estimated"]) == ("nofm.bench-estimate/1", True)
+    assert document == results_file.read(path, results_file.ESTIMATED)
+    with pytest.raises(InputError, match="holds no measured results"):
+        results_file.read(path)
+    for row, kept in zip(document["results"], (16, 4), strict=True):
+        assert not any("seconds" in name for name in row)
+        assert row["fma_instructions"] == 20 * kept * 12 // 4
+        assert row["instruction_ratio"] == row["dense_instructions"] / row["instructions"]
+        assert 0 < row["max_error"] <= row["error_bound"]
+        if document["cores"]:
+            assert list(row["estimated_cycles"]) == document["cores"]
+    table = nofm(*words.split())
+    assert "20 x 32 x 12" in table.out
+    assert "nothing is timed" in table.out
+
+
+@pytest.mark.skipif(build.native(), reason="an ARM machine measures")
+def test_a_wrong_result_of_arm_fails(nofm: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = counted.matmul
+
+    def wrong(*arguments: Any, **named: Any) -> Any:
+        found = right(*arguments, **named)
+        found[0, 0] += 1
+        return found
+
+    monkeypatch.setattr(counted, "matmul", wrong)
+    done = nofm("bench", "--device", "arm", "--gemm", "8x8x4", "--pattern", "2:4", "--json")
+    assert done.code == 1
+    assert "is above its bound" in json.loads(done.out)["notes"][-1]
+
+
+@pytest.mark.skipif(build.native(), reason="an ARM machine measures")
+def test_one_emulated_thread() -> None:
+    with pytest.raises(InputError) as error:
+        benchmark.bench([(4, 1, 16, 8, "ff", ())], [Pattern(2, 4)], [4], on="arm", threads=2)
+    assert str(error.value) == "threads must be 1 where ARM is emulated, not 2"
+
+
+@pytest.mark.skipif(build.native(), reason="an ARM machine measures")
+def test_arm_is_not_measured_elsewhere() -> None:
+    with pytest.raises(InputError) as error:
+        measure.kernels("arm")
+    text = "device 'arm' is skipped: its seconds are measured on Linux on AArch64 alone"
+    assert str(error.value) == text

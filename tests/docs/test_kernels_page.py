@@ -13,6 +13,7 @@ from nofm.kernels import results_file
 
 ROOT = Path(__file__).parents[2]
 RESULTS = sorted((ROOT / "kernels/results").glob("*.json"))
+ESTIMATES = sorted((ROOT / "kernels/results/estimates").glob("*.json"))
 PAGE = (ROOT / "docs/kernels.md").read_text(encoding="utf-8")
 
 
@@ -45,9 +46,22 @@ def test_stored_results(path: Path) -> None:
         assert row["sparse_gflops"] < peak
 
 
+@pytest.mark.parametrize("path", ESTIMATES, ids=lambda path: path.stem)
+def test_stored_estimates(path: Path) -> None:
+    document = results_file.read(path, results_file.ESTIMATED)
+    for row in document["results"]:
+        assert row["max_error"] <= row["error_bound"]
+        # A vector multiply-add is one of four lanes; no product does with fewer.
+        kept = row["m"] * row["k"] * row["n"] / row["ideal"]
+        assert row["fma_instructions"] >= kept / 4
+        assert row["instructions_per_mac"] == row["instructions"] / kept
+
+
 def test_every_field_is_documented() -> None:
     document = results_file.read(RESULTS[0])
+    estimated = results_file.read(ESTIMATES[0], results_file.ESTIMATED)
     names = {*document, *document["machine"], *document["results"][0]}
+    names |= {*estimated, *estimated["results"][0]}
     assert sorted(name for name in names if f"`{name}`" not in PAGE) == []
 
 

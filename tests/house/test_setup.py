@@ -38,10 +38,11 @@ for word in "$@"; do
     case $word in
     python*) : >"{venv_module}" ;;
     iverilog | g++ | make | perl) cp "$0" "{bin}/$word" ;;
+    gcc-aarch64-linux-gnu) cp "$0" "{bin}/aarch64-linux-gnu-gcc" ;;
     esac
 done
 """
-TOOLS = ["iverilog", "g++", "make", "perl"]
+TOOLS = ["iverilog", "g++", "make", "perl", "aarch64-linux-gnu-gcc"]
 
 
 @dataclass
@@ -302,17 +303,18 @@ def test_missing_venv_module_is_installed(machine: Machine, as_root: bool) -> No
 def test_missing_tools_are_installed_for_the_tests_alone(machine: Machine) -> None:
     machine.add_python()
     machine.add("apt-get", APT_GET)
-    for name in ("iverilog", "perl"):
+    for name in ("iverilog", "perl", "aarch64-linux-gnu-gcc"):
         (machine.bin / name).unlink()
     assert machine.set_up("run").returncode == 0
     machine.calls()
     done = machine.set_up("test")
     assert done.returncode == 0, done.stderr
-    said = "what simulates Verilog is missing: installing iverilog perl with apt-get"
+    packages = "iverilog perl gcc-aarch64-linux-gnu"
+    said = f"what the tests run is missing: installing {packages} with apt-get"
     assert done.stdout.splitlines()[0] == f"setup: {said}"
     assert machine.calls()[:2] == [
         "apt-get update -qq",
-        "apt-get install -y -qq iverilog perl",
+        f"apt-get install -y -qq {packages}",
     ]
 
 
@@ -325,7 +327,8 @@ def test_tools_cannot_be_installed(machine: Machine) -> None:
     done = machine.set_up("test")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        "setup: apt-get could not install iverilog g++ make perl: install it, then try again"
+        "setup: apt-get could not install iverilog g++ make perl gcc-aarch64-linux-gnu: "
+        "install it, then try again"
     )
 
 

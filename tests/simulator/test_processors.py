@@ -12,6 +12,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from nofm.kernels import results_file
+from nofm.kernels.arm import spmm as arm
 from nofm.kernels.errors import InputError
 from nofm.kernels.pattern import DENSE, Pattern
 from nofm.kernels.spmm import PANEL_BYTES, VECTORS
@@ -63,9 +64,16 @@ def preset_gpu(name: str = "h100") -> Gpu:
     return found.model_copy(update={"calibration": Calibration()})
 
 
-def test_the_model_has_the_kernel_s_tiles() -> None:
-    assert {tile.rows: tile.vectors for tile in preset_cpu().tiles} == VECTORS
-    assert preset_cpu().panel_kib * 1024 == PANEL_BYTES
+@pytest.mark.parametrize(
+    ("name", "tiles", "lanes"),
+    [("epyc-milan", VECTORS, 8), ("neoverse-n1", arm.VECTORS, arm.LANES)],
+)
+def test_models_have_the_kernels_tiles(name: str, tiles: dict[int, int], lanes: int) -> None:
+    found = description.load(name)
+    assert isinstance(found, Cpu)
+    assert {tile.rows: tile.vectors for tile in found.tiles} == tiles
+    assert found.panel_kib * 1024 == PANEL_BYTES
+    assert found.lanes == lanes
 
 
 @pytest.mark.parametrize("name", description.presets())

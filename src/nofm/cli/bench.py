@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,6 +22,15 @@ COLUMNS = {
     "speedup": "speedup",
     "spread": "of half the pairs",
     "of_ideal": "of M/N, %",
+}
+
+COUNTED_COLUMNS = {
+    "product": "m x k x n",
+    "pattern": "N:M",
+    "mask_sharing": "rows a mask",
+    "instructions": "instructions",
+    "per_mac": "per kept MAC",
+    "ratio": "dense / N:M",
 }
 
 
@@ -52,7 +61,10 @@ def bench(
         Path | None, typer.Option("-o", "--output", help="Results file, .json or .parquet.")
     ] = None,
 ) -> None:
-    """Measure N:M products beside the best dense ones, in turns, each result checked."""
+    """Measure N:M products beside the best dense ones, in turns, each result checked.
+
+    Where there is no ARM machine, --device arm counts instructions and estimates cycles.
+    """
     import os
 
     from nofm.kernels import results_file
@@ -90,25 +102,56 @@ def bench(
     if json:
         print_json(document)
     else:
-        rows = [
-            row
-            | {
-                "product": f"{row['m']} x {row['k']} x {row['n']}",
-                "dense_ms": round(row["dense_seconds"] * 1e3, 3),
-                "sparse_ms": round(row["sparse_seconds"] * 1e3, 3),
-                "speedup": round(row["speedup"], 2),
-                "spread": f"{row['speedup_low']:.2f} to {row['speedup_high']:.2f}",
-                "of_ideal": round(100 * row["speedup"] / row["ideal"]),
-            }
-            for row in document["results"]
-        ]
-        machine = document["machine"]
-        threads_text = f"{threads} thread{'s' if threads > 1 else ''}"
-        name = machine.get("gpu", f"{machine['cpu']}, {threads_text}")
-        columns = COLUMNS | ({"kernel": "kernel"} if device == "cuda" else {})
-        print_table(f"{device}: {name}, {dtype}", rows, columns)
+        if document.get("estimated"):
+            _print_counted(document, dtype)
+        else:
+            _print_measured(document, dtype)
         print_notes(document["notes"])
         if output is not None:
             print_path(f"Wrote {output}.")
     if not benchmark.correct(document):
         raise typer.Exit(1)
+
+
+def _print_measured(document: dict[str, Any], dtype: str) -> None:
+    rows = [
+        row
+        | {
+            "product": _product(row),
+            "dense_ms": round(row["dense_seconds"] * 1e3, 3),
+            "sparse_ms": round(row["sparse_seconds"] * 1e3, 3),
+            "speedup": round(row["speedup"], 2),
+            "spread": f"{row['speedup_low']:.2f} to {row['speedup_high']:.2f}",
+            "of_ideal": round(100 * row["speedup"] / row["ideal"]),
+        }
+        for row in document["results"]
+    ]
+    threads, machine = document["threads"], document["machine"]
+    name = f"{machine['cpu']}, {threads} thread{'s' if threads > 1 else ''}"
+    columns = COLUMNS
+    if document["device"] == "cuda":  # with several kernels
+        name, columns = machine["gpu"], COLUMNS | {"kernel": "kernel"}
+    print_table(f"{document['device']}: {name}, {dtype}", rows, columns)
+
+
+def _print_counted(document: dict[str, Any], dtype: str) -> None:
+    rows = []
+    for row in document["results"]:
+        speedups = row["estimated_speedup"] or {}
+        rows.append(
+            row
+            | {
+                "product": _product(row),
+                "instructions": f"{row['instructions']:,}",
+                "per_mac": f"{row['instructions_per_mac']:.3f}",
+                "ratio": round(row["instruction_ratio"], 2),
+            }
+            | {core: round(speedup, 2) for core, speedup in speedups.items()}
+        )
+    columns = COUNTED_COLUMNS | {core: f"{core}*" for core in document["cores"]}
+    star = "; * speedup, an estimate" if document["cores"] else ""
+    print_table(f"arm, emulated, {dtype}{star}", rows, columns)
+
+
+def _product(row: dict[str, Any]) -> str:
+    return f"{row['m']} x {row['k']} x {row['n']}"
