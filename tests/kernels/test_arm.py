@@ -270,7 +270,7 @@ def test_the_device(layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure_arm, "Native", Emulator)
     monkeypatch.setattr(measure_arm.Arm, "missing", lambda self: None)
     case = Case(m=12, length=16, n=8, pattern=Pattern(2, 4), sharing=4, layout=layout)
-    with measure.device("arm").limits(1):
+    with measure.kernels("arm")[0][0].limits(1):
         (found,) = measure.measure([case], "arm", seconds=1e-3)
     assert (found.device, found.kernel) == ("arm", "C with NEON intrinsics, 128-bit vectors")
     assert found.correct
