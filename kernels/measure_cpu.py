@@ -15,6 +15,10 @@ from nofm.kernels.lanes import LANES
 from nofm.kernels.measure import Case, Operands, Run
 from nofm.kernels.spmm import error_bound, matmul, prepare
 
+SPINNING = 0.2
+"""Seconds after which no thread of a BLAS still spins in its wait for another product: while one
+does, it takes a core from whatever is measured next."""
+
 
 class Cpu:
     """The device "cpu"."""
@@ -86,8 +90,11 @@ class Cpu:
         return result
 
     def seconds(self, run: Run, threads: int) -> float:
-        """Of one thread its own time, which other processes take none of; else that of the wall."""
+        """Of one thread its own time, which other processes take none of; else that of the wall,
+        once the other libraries' threads have stopped waiting for more work."""
         clock = time.thread_time if threads == 1 else time.perf_counter
+        if threads > 1:
+            time.sleep(SPINNING)
         start = clock()
         run()
         return clock() - start
