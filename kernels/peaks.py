@@ -148,13 +148,24 @@ def load_bandwidth(buffer_bytes: int, seconds: float = 0.5) -> float:
     return buffer_bytes * rounds / best
 
 
+SAMPLE_SECONDS = 0.02
+"""Of the wall, that a sample takes at least: the clock of a thread may move in steps."""
+
+
 def _best(function: Any, seconds: float) -> float:
-    """The shortest run of those that begin in so many seconds, after one that warms up."""
+    """The shortest time of a call, of samples that begin in so many seconds, after one call that
+    warms up."""
     function()
+    start = time.perf_counter()
+    function()
+    calls = max(1, round(SAMPLE_SECONDS / max(time.perf_counter() - start, 1e-6)))
     best, end = np.inf, time.perf_counter() + seconds
     while best == np.inf or time.perf_counter() < end:
         # Of the thread, for other processes may take the core in between.
         start = time.thread_time()
-        function()
-        best = min(best, time.thread_time() - start)
+        for _ in range(calls):
+            function()
+        took = (time.thread_time() - start) / calls
+        if took > 0:
+            best = min(best, took)
     return best

@@ -143,7 +143,12 @@ def bench(
         "machine": before,
         "load_average_after": after["load_average"],
         "results": rows(results),
-        "notes": _notes(results, before, skipped, len(cases)),
+        "notes": _notes(
+            results,
+            before,
+            skipped,
+            sum(not any(kernel.takes(case) for kernel in usable) for case in cases),
+        ),
     }
 
 
@@ -178,11 +183,11 @@ def _counted(cases: Sequence[Case], progress: Callable[[str, int, int], None]) -
 
 
 def _notes(
-    results: Sequence[Result], before: dict[str, Any], skipped: dict[str, str], cases: int
+    results: Sequence[Result], before: dict[str, Any], skipped: dict[str, str], untaken: int
 ) -> list[str]:
     notes = [f"{kernel} is skipped: {reason}" for kernel, reason in skipped.items()]
-    if len({(one.m, one.k, one.n, one.pattern, one.mask_sharing) for one in results}) < cases:
-        notes.append("products that no kernel takes are left out")
+    if untaken:
+        notes.append(f"{untaken} products that no kernel here takes are left out")
     notes += [
         "a dense product is that of the quickest library, and of weights that are not pruned",
         "indices are decoded before: once for a matrix, not once for a product",
