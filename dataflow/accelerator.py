@@ -6,10 +6,8 @@ integers that compiled code works on; nothing else carries machine constants.
 
 from __future__ import annotations
 
-import tomllib
 from fractions import Fraction
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -23,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from nofm.dataflow import toml_text
 from nofm.dataflow.formats import BITS, FormatName
 from nofm.kernels.errors import InputError, unknown
 from nofm.kernels.pattern import DENSE, Pattern
@@ -253,13 +252,17 @@ class Accelerator(_Table):
     def to_toml(self) -> str:
         """The description as TOML; `from_toml` reads it back."""
         document = self.to_document()
-        lines = [f"{key} = {_toml(v)}" for key, v in document.items() if not isinstance(v, dict)]
+        lines = [
+            f"{key} = {toml_text.written(v)}"
+            for key, v in document.items()
+            if not isinstance(v, dict)
+        ]
         for key, table in document.items():
             if isinstance(table, dict):
                 lines += [
                     "",
                     f"[{key}]",
-                    *(f"{k} = {_toml(v)}" for k, v in table.items()),
+                    *(f"{k} = {toml_text.written(v)}" for k, v in table.items()),
                 ]
         return "\n".join(lines) + "\n"
 
@@ -269,20 +272,6 @@ def _entries(document: dict[str, Any], prefix: str = "") -> list[str]:
     for key, value in document.items():
         names += _entries(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
     return names
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, str):
-        escaped = "".join(
-            f"\\u{ord(c):04x}"
-            if ord(c) < 32 or ord(c) == 127
-            else {'"': '\\"', "\\": "\\\\"}.get(c, c)
-            for c in value
-        )
-        return f'"{escaped}"'
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return repr(value)
 
 
 def _shown(value: object) -> str:
@@ -326,19 +315,11 @@ def from_toml(text: str, source: str) -> Accelerator:
     Raises:
         InputError: malformed TOML, or an entry that is unknown, missing or out of range.
     """
-    try:
-        document = tomllib.loads(text)
-    except RecursionError:
-        raise InputError(f"{source} is not valid TOML: it is nested too deeply") from None
-    except ValueError as error:  # malformed, or a number of too many digits
-        raise InputError(f"{source} is not valid TOML: {str(error).splitlines()[0]}") from None
-    return from_document(document, source)
+    return from_document(toml_text.read(text, source), source)
 
 
 def _preset_files() -> dict[str, Any]:
-    folder = resources.files("nofm.dataflow") / "presets"
-    found = {f.name[:-5]: f for f in folder.iterdir() if f.name.endswith(".toml")}
-    return dict(sorted(found.items()))
+    return toml_text.preset_files("nofm.dataflow")
 
 
 def presets() -> list[str]:

@@ -68,6 +68,21 @@ class Case:
         """Length of the reduction."""
         return self.taps * self.length
 
+    def described(self) -> dict[str, Any]:
+        """Entries of a `Described`, but for the device."""
+        return {
+            "m": self.m,
+            "k": self.k,
+            "n": self.n,
+            "pattern": str(self.pattern),
+            "mask_sharing": self.sharing,
+            "dtype": self.dtype,
+            "layout": self.layout,
+            "stage": self.stage,
+            "layers": len(self.layers),
+            "layer": self.layers[0] if self.layers else "",
+        }
+
 
 @dataclass(frozen=True, eq=False)
 class Operands:
@@ -114,18 +129,8 @@ class Kernel(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
-    """One measured product; docs/kernels.md documents each field.
-
-    Attributes:
-        dense_seconds, sparse_seconds: medians.
-        speedup: of these medians.
-        speedup_low, speedup_high: quartiles of the speedups of single pairs.
-        ideal: M/N.
-        max_error: largest error of a result over its sum of magnitudes, |a| |w|.
-        error_bound: what the kernel's order of additions allows for that.
-        checked_rows: samples whose results were checked.
-    """
+class Described:
+    """Which product a result is of: a `Case`, as docs/kernels.md documents it."""
 
     m: int
     k: int
@@ -138,6 +143,22 @@ class Result:
     layers: int
     layer: str
     device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result(Described):
+    """One measured product; docs/kernels.md documents each field.
+
+    Attributes:
+        dense_seconds, sparse_seconds: medians.
+        speedup: of these medians.
+        speedup_low, speedup_high: quartiles of the speedups of single pairs.
+        ideal: M/N.
+        max_error: largest error of a result over its sum of magnitudes, |a| |w|.
+        error_bound: what the kernel's order of additions allows for that.
+        checked_rows: samples whose results were checked.
+    """
+
     threads: int
     kernel: str
     dense_kernel: str
@@ -263,16 +284,7 @@ def _measured(
     flops = 2 * case.m * case.k * case.n
     kept = case.taps * case.pattern.kept(case.length)
     return Result(
-        m=case.m,
-        k=case.k,
-        n=case.n,
-        pattern=str(case.pattern),
-        mask_sharing=case.sharing,
-        dtype=case.dtype,
-        layout=case.layout,
-        stage=case.stage,
-        layers=len(case.layers),
-        layer=case.layers[0] if case.layers else "",
+        **case.described(),
         device=name,
         threads=threads,
         kernel=chosen.kernel,

@@ -13,7 +13,7 @@ from typing import Any
 from nofm.kernels.arm import build, estimate
 from nofm.kernels.arm.emulate import Counts, Emulator
 from nofm.kernels.arm.spmm import KERNEL, matmul, prepare
-from nofm.kernels.measure import Case, error, operands
+from nofm.kernels.measure import Case, Described, error, operands
 from nofm.kernels.pattern import DENSE
 from nofm.kernels.spmm import error_bound
 
@@ -24,7 +24,7 @@ DENSE_KERNEL = "the same kernel, nothing pruned, the best of its tiles"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Counted:
+class Counted(Described):
     """One product; docs/kernels.md documents each field.
 
     Attributes:
@@ -33,17 +33,6 @@ class Counted:
         checked_rows: samples that were emulated, and checked. The counts are those of all m.
     """
 
-    m: int
-    k: int
-    n: int
-    pattern: str
-    mask_sharing: int
-    dtype: str
-    layout: str
-    stage: str
-    layers: int
-    layer: str
-    device: str
     kernel: str
     dense_kernel: str
     instructions: int
@@ -92,16 +81,7 @@ def count(
         kept = case.taps * case.pattern.kept(case.length)
         found.append(
             Counted(
-                m=case.m,
-                k=case.k,
-                n=case.n,
-                pattern=str(case.pattern),
-                mask_sharing=case.sharing,
-                dtype=case.dtype,
-                layout=case.layout,
-                stage=case.stage,
-                layers=len(case.layers),
-                layer=case.layers[0] if case.layers else "",
+                **case.described(),
                 device="arm",
                 kernel=KERNEL,
                 dense_kernel=DENSE_KERNEL,

@@ -15,7 +15,7 @@ import numpy as np
 from nofm.kernels.errors import InputError
 from nofm.simulator.processors import times
 from nofm.simulator.processors.description import Calibration, Cpu, Gpu
-from nofm.simulator.processors.prediction import Product
+from nofm.simulator.processors.prediction import Product, measured_seconds
 
 SWEEPS = 20_000
 SETTLED = 1e-12
@@ -36,13 +36,14 @@ def calibrate(processor: Cpu | Gpu, rows: Sequence[Mapping[str, Any]], source: s
         raise InputError("calibration needs measured results, and there are none")
     plain = processor.model_copy(update={"calibration": Calibration()})
     given = [Product.of(row) for row in rows]
+    dense_seconds, sparse_seconds = zip(*map(measured_seconds, rows), strict=True)
     dense = _factors(
         [times.dense_time(plain, product).terms for product in given],
-        [row["dense_seconds"] for row in rows],
+        dense_seconds,
     )
     sparse = _factors(
         [times.sparse_time(plain, product).terms for product in given],
-        [row["sparse_seconds"] for row in rows],
+        sparse_seconds,
     )
     found = Calibration(source=source, dense=dense, sparse=sparse)
     return processor.model_copy(update={"calibration": found})

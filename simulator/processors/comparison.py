@@ -10,7 +10,7 @@ import numpy as np
 from nofm.kernels.errors import InputError
 from nofm.simulator.processors import times
 from nofm.simulator.processors.description import Cpu, Gpu
-from nofm.simulator.processors.prediction import Product
+from nofm.simulator.processors.prediction import Product, measured_seconds
 
 QUANTITIES = ("speedup", "dense_seconds", "sparse_seconds")
 
@@ -39,12 +39,13 @@ def compare(processor: Cpu | Gpu, rows: Sequence[Mapping[str, Any]]) -> dict[str
 
 def _predicted(processor: Cpu | Gpu, row: Mapping[str, Any]) -> dict[str, Any]:
     product = Product.of(row)
+    dense_seconds, sparse_seconds = measured_seconds(row)
     dense, sparse = times.dense_time(processor, product), times.sparse_time(processor, product)
     names = ("m", "k", "n", "pattern", "mask_sharing", "dtype", "layout", "threads", "kernel")
     return {name: row.get(name) for name in names} | {
-        "dense_seconds": row["dense_seconds"],
-        "sparse_seconds": row["sparse_seconds"],
-        "speedup": row["dense_seconds"] / row["sparse_seconds"],
+        "dense_seconds": dense_seconds,
+        "sparse_seconds": sparse_seconds,
+        "speedup": dense_seconds / sparse_seconds,
         "predicted_dense_seconds": dense.seconds,
         "predicted_sparse_seconds": sparse.seconds,
         "predicted_speedup": dense.seconds / sparse.seconds,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from math import ceil
 
 from nofm.simulator.processors.description import Cpu
-from nofm.simulator.processors.prediction import Product, Time, total
+from nofm.simulator.processors.prediction import Product
 
 BRANCH_CYCLES = 16
 """Of a branch that was not foreseen, about, on any core of these days."""
@@ -67,13 +67,3 @@ def dense_terms(cpu: Cpu, product: Product) -> dict[str, float]:
         "results": 4 * p.m * p.n / (cpu.memory_gbps * 1e9 * p.threads),
         "call": cpu.overhead_us * 1e-6,
     }
-
-
-def dense_time(cpu: Cpu, product: Product) -> Time:
-    """Time of the dense product."""
-    return total(dense_terms(cpu, product), cpu.calibration.dense)
-
-
-def sparse_time(cpu: Cpu, product: Product) -> Time:
-    """Time of the N:M product."""
-    return total(sparse_terms(cpu, product), cpu.calibration.sparse)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from nofm.dataflow import toml_text
 from nofm.kernels.errors import InputError, unknown
 
 Positive = Annotated[float, Field(gt=0, le=1e15, allow_inf_nan=False)]
@@ -139,44 +138,30 @@ def from_toml(text: str, source: str) -> Cpu | Gpu:
         InputError: malformed TOML, or an entry that is unknown, missing or out of range.
     """
     try:
-        return _ADAPTER.validate_python(tomllib.loads(text))
-    except RecursionError:
-        raise InputError(f"{source} is not valid TOML: it is nested too deeply") from None
+        return _ADAPTER.validate_python(toml_text.read(text, source))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "kind"
         message = first["msg"].removeprefix("Value error, ")
         raise InputError(f"{source}: {where}: {message[0].lower() + message[1:]}") from None
-    except ValueError as error:
-        raise InputError(f"{source} is not valid TOML: {str(error).splitlines()[0]}") from None
 
 
 def to_toml(processor: Cpu | Gpu) -> str:
     """The description as TOML; `from_toml` reads it back."""
     document = processor.model_dump(mode="json")
     calibration, tiles = document.pop("calibration"), document.pop("tiles")
-    lines = [f"{key} = {_toml(value)}" for key, value in document.items()]
+    lines = [f"{key} = {toml_text.written(value)}" for key, value in document.items()]
     for tile in tiles:
         lines += ["", "[[tiles]]", *(f"{key} = {value}" for key, value in tile.items())]
-    lines += ["", "[calibration]", f"source = {_toml(calibration['source'])}"]
+    lines += ["", "[calibration]", f"source = {toml_text.written(calibration['source'])}"]
     for part in ("dense", "sparse"):
         lines += ["", f"[calibration.{part}]"]
         lines += [f"{key} = {value!r}" for key, value in calibration[part].items()]
     return "\n".join(lines) + "\n"
 
 
-def _toml(value: Any) -> str:
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return repr(value)
-
-
 def _files() -> dict[str, Any]:
-    folder = resources.files("nofm.simulator.processors") / "presets"
-    found = {f.name[:-5]: f for f in folder.iterdir() if f.name.endswith(".toml")}
-    return dict(sorted(found.items()))
+    return toml_text.preset_files("nofm.simulator.processors")
 
 
 def presets() -> list[str]:

@@ -18,7 +18,7 @@ from math import ceil
 
 from nofm.kernels.pattern import Pattern
 from nofm.simulator.processors.description import Gpu, GpuTile
-from nofm.simulator.processors.prediction import Product, Time, total
+from nofm.simulator.processors.prediction import Product
 
 TENSOR_CORE = Pattern(2, 4)
 SMALLEST_SHARED = 16
@@ -73,13 +73,3 @@ def sparse_terms(gpu: Gpu, product: Product) -> dict[str, float]:
     masks = ceil(p.n / p.sharing)
     length = p.kept if p.sharing >= SMALLEST_SHARED else p.k
     return _quickest(gpu, p, length, gpu.fma_per_cycle, values + p.kept * masks)
-
-
-def dense_time(gpu: Gpu, product: Product) -> Time:
-    """Time of the dense product."""
-    return total(dense_terms(gpu, product), gpu.calibration.dense)
-
-
-def sparse_time(gpu: Gpu, product: Product) -> Time:
-    """Time of the N:M product."""
-    return total(sparse_terms(gpu, product), gpu.calibration.sparse)

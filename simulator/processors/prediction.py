@@ -70,6 +70,22 @@ class Product:
         return self.pattern.kept(self.k)
 
 
+def measured_seconds(row: Mapping[str, Any]) -> tuple[float, float]:
+    """Of a measured result, the seconds of the dense and of the N:M product.
+
+    Raises:
+        InputError: one is missing or no time.
+    """
+    found = row.get("dense_seconds"), row.get("sparse_seconds")
+    for seconds in found:
+        if not isinstance(seconds, float | int) or not 0 < seconds < float("inf"):
+            raise InputError(f"a measured time must be a finite number above 0, not {seconds!r}")
+    dense, sparse = found
+    assert dense is not None
+    assert sparse is not None
+    return dense, sparse
+
+
 @dataclass(frozen=True)
 class Time:
     """A product's time.

@@ -16,7 +16,7 @@ from nofm.kernels.arm import spmm as arm
 from nofm.kernels.errors import InputError
 from nofm.kernels.pattern import DENSE, Pattern
 from nofm.kernels.spmm import PANEL_BYTES, VECTORS
-from nofm.simulator.processors import comparison, cpu, description, gpu, times
+from nofm.simulator.processors import comparison, description, times
 from nofm.simulator.processors.calibration import calibrate
 from nofm.simulator.processors.description import Calibration, Cpu, Gpu
 from nofm.simulator.processors.prediction import Product
@@ -105,13 +105,15 @@ def test_a_large_cpu_product_comes_near_what_the_ports_allow() -> None:
     for pattern in PATTERNS[:3]:
         one = Product(m=2**14, k=2**14, n=2**14, pattern=pattern, sharing=4)
         speedup = (
-            cpu.dense_time(preset_cpu(), one).seconds / cpu.sparse_time(preset_cpu(), one).seconds
+            times.dense_time(preset_cpu(), one).seconds
+            / times.sparse_time(preset_cpu(), one).seconds
         )
         ideal = pattern.m / pattern.n
         assert 0.8 * ideal < speedup <= ideal
         alone = replace(one, sharing=1)
         slower = (
-            cpu.dense_time(preset_cpu(), one).seconds / cpu.sparse_time(preset_cpu(), alone).seconds
+            times.dense_time(preset_cpu(), one).seconds
+            / times.sparse_time(preset_cpu(), alone).seconds
         )
         assert slower < 0.9 * speedup
 
@@ -125,7 +127,7 @@ def test_one_tile_more_than_multiprocessors_is_another_wave() -> None:
     )
     launch = machine.launch_us * 1e-6
     one, more = (
-        gpu.sparse_time(machine, p).seconds - launch for p in (full, replace(full, m=full.m + 1))
+        times.sparse_time(machine, p).seconds - launch for p in (full, replace(full, m=full.m + 1))
     )
     assert more == pytest.approx(2 * one)
     cycles = ceil(8192 / 64) * 128 * 128 * 64 / (2 * machine.fma_per_cycle)
@@ -136,12 +138,12 @@ def test_sparse_tensor_cores_gain_at_most_two_and_little_on_small_products() -> 
     rng, machine = np.random.default_rng(2), preset_gpu()
     for _ in range(300):
         one = product(rng, pattern=Pattern(2, 4), dtype="float16", threads=1)
-        speedup = gpu.dense_time(machine, one).seconds / gpu.sparse_time(machine, one).seconds
+        speedup = times.dense_time(machine, one).seconds / times.sparse_time(machine, one).seconds
         assert speedup <= 2
     small = Product(m=64, k=64, n=64, pattern=Pattern(2, 4), dtype="float16")
     large = Product(m=16384, k=16384, n=16384, pattern=Pattern(2, 4), dtype="float16")
     gains = [
-        gpu.dense_time(machine, one).seconds / gpu.sparse_time(machine, one).seconds
+        times.dense_time(machine, one).seconds / times.sparse_time(machine, one).seconds
         for one in (small, large)
     ]
     assert gains[0] < 1.1 < gains[1]
@@ -150,11 +152,11 @@ def test_sparse_tensor_cores_gain_at_most_two_and_little_on_small_products() -> 
 def test_other_patterns_gain_on_a_gpu_only_where_many_outputs_share_a_mask() -> None:
     machine = preset_gpu("a100")
     one = Product(m=8192, k=8192, n=8192, pattern=Pattern(1, 8), dtype="float16", sharing=1)
-    dense = gpu.dense_time(machine, one).seconds
-    assert dense / gpu.sparse_time(machine, one).seconds == pytest.approx(1, rel=0.02)
-    assert dense / gpu.sparse_time(machine, replace(one, sharing=32)).seconds > 4
+    dense = times.dense_time(machine, one).seconds
+    assert dense / times.sparse_time(machine, one).seconds == pytest.approx(1, rel=0.02)
+    assert dense / times.sparse_time(machine, replace(one, sharing=32)).seconds > 4
     everything = replace(one, pattern=DENSE, sharing=32)
-    assert gpu.sparse_time(machine, everything).seconds >= dense * 0.999
+    assert times.sparse_time(machine, everything).seconds >= dense * 0.999
 
 
 @pytest.mark.parametrize("name", ["epyc-milan", "h100"])
@@ -266,3 +268,13 @@ def test_nothing_to_compare() -> None:
         comparison.compare(preset_cpu(), [])
     with pytest.raises(InputError, match="calibration needs measured results"):
         calibrate(preset_cpu(), [], "")
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf"), "1", None])
+def test_what_is_no_measured_time(seconds: Any) -> None:
+    one = Product(m=8, k=8, n=8, pattern=Pattern(2, 4))
+    for rows in ([row(one, seconds, 1.0)], [row(one, 1.0, seconds)]):
+        with pytest.raises(InputError, match="a measured time must be a finite number above 0"):
+            comparison.compare(preset_cpu(), rows)
+        with pytest.raises(InputError, match="a measured time must be a finite number above 0"):
+            calibrate(preset_cpu(), rows, "")

@@ -90,6 +90,12 @@ def check_trace_file(path: Path | None) -> None:
         raise InputError(f"cannot write {path}: {path.parent} is not a folder")
 
 
+def check_seed(option: str, seed: int) -> None:
+    """Refuse what no generator of random numbers here takes as its seed."""
+    if not 0 <= seed < 2**31:
+        raise InputError(f"{option} must be from 0 to {2**31 - 1}, not {seed}")
+
+
 def check_folder(output: Path | None) -> None:
     """Refuse what cannot become a folder before any work is done for it."""
     if output is None:

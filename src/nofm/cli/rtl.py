@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nofm.cli.options import Hardware, Json, Settings, accelerator, check_folder, check_together
+from nofm.cli.options import (
+    Hardware,
+    Json,
+    Settings,
+    accelerator,
+    check_folder,
+    check_seed,
+    check_together,
+)
 from nofm.cli.output import (
     new_console,
     print_json,
@@ -97,8 +105,7 @@ def _synthesize(
     output: Path | None,
     json: bool,
 ) -> None:
-    if not 0 <= placer_seed < 2**31:
-        raise InputError(f"--placer-seed must be from 0 to {2**31 - 1}, not {placer_seed}")
+    check_seed("--placer-seed", placer_seed)
     from nofm.rtl.engines import require_amaranth
 
     require_amaranth()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nofm.cli.options import Hardware, Json, Settings, accelerator, check_together
+from nofm.cli.options import Hardware, Json, Settings, accelerator, check_seed, check_together
 from nofm.cli.output import (
     new_console,
     print_json,
@@ -72,8 +72,7 @@ def verify(
         )
     if random is not None:
         positive("--random", random, at_most=100_000)
-    if not 0 <= seed < 2**31:
-        raise InputError(f"--seed must be from 0 to {2**31 - 1}, not {seed}")
+    check_seed("--seed", seed)
     machine = accelerator(hardware, settings)
     from nofm import verification
 
