@@ -7,9 +7,9 @@ ranked along the inputs (for FF) and along the outputs (for BP) before the next 
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from nofm.kernels.errors import InputError, positive
 from nofm.kernels.lanes import HALVES
 from nofm.kernels.optimizer import Halves, Sgd, Singles, check_operands
 from nofm.kernels.pattern import Pattern
+from nofm.kernels.threads import side_by_side
 
 TILE = (64, 1024)
 """Rows and columns of a tile, about: whole groups along both."""
@@ -91,12 +92,19 @@ def update_and_compress(
         for form, found in zip(forms[2:], (bp, bp_index), strict=True):
             form[_groups(columns, pattern), :, rows] = found[0]
 
-    if threads == 1 or len(tiles) == 1:
-        for tile in tiles:
+    # Each tile is taken by the thread that is free first.
+    left = iter(tiles)
+    lock = Lock()
+
+    def work(nth: int) -> None:
+        while True:
+            with lock:
+                tile = next(left, None)
+            if tile is None:
+                return
             part(tile)
-    else:
-        with ThreadPoolExecutor(min(threads, len(tiles))) as pool:
-            list(pool.map(part, tiles))
+
+    side_by_side(work, min(threads, len(tiles)))
     ff, bp = (
         Compressed(values.view(np.float16), index, pattern, 1, length)
         for values, index, length in ((*forms[:2], k), (*forms[2:], n))

@@ -14,6 +14,7 @@ from nofm.kernels import machine, peaks
 from nofm.kernels.lanes import LANES
 from nofm.kernels.measure import Case, Operands, Run
 from nofm.kernels.spmm import error_bound, matmul, prepare
+from nofm.kernels.threads import release
 
 SPINNING = 0.2
 """Seconds after which no thread of a BLAS still spins in its wait for another product: while one
@@ -39,6 +40,9 @@ class Cpu:
         from threadpoolctl import threadpool_limits
 
         with machine.pinned(threads), contextlib.ExitStack() as stack:
+            # Threads of before may run on other cores.
+            release()
+            stack.callback(release)
             if find_spec("torch") is not None:
                 import torch
 
@@ -91,10 +95,12 @@ class Cpu:
 
     def seconds(self, run: Run, threads: int) -> float:
         """Of one thread its own time, which other processes take none of; else that of the wall,
-        once the other libraries' threads have stopped waiting for more work."""
+        once the other libraries' threads have stopped waiting for more work, and the run's own
+        cores are awake: a run that is not timed goes before."""
         clock = time.thread_time if threads == 1 else time.perf_counter
         if threads > 1:
             time.sleep(SPINNING)
+            run()
         start = clock()
         run()
         return clock() - start

@@ -8,13 +8,13 @@ code of it; nothing is sorted and nothing branches.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numba import njit
 
 from nofm.kernels.pattern import Pattern
+from nofm.kernels.threads import side_by_side
 
 Bits = np.ndarray[Any, np.dtype[np.signedinteger[Any]]]
 
@@ -70,18 +70,13 @@ def _run(
     outer, length, inner = bits.shape
     columns = outer * pattern.groups(length) * inner
     parts = max(1, min(threads, bits.size // ELEMENTS_A_THREAD))
-    edges = [columns * part // parts for part in range(parts + 1)]
     flat = (bits.reshape(-1), *(out.reshape(-1) for out in outs))
 
-    def part(first: int, last: int) -> None:
-        kernel(*flat, bits.dtype.type(infinity), pattern.n, pattern.m, length, inner, first, last)
+    def part(nth: int) -> None:
+        edges = columns * nth // parts, columns * (nth + 1) // parts
+        kernel(*flat, bits.dtype.type(infinity), pattern.n, pattern.m, length, inner, *edges)
 
-    if parts == 1:
-        part(0, columns)
-        return
-    # Made for the call: nothing is left behind that a fork could copy half-way.
-    with ThreadPoolExecutor(parts) as pool:
-        list(pool.map(part, edges[:-1], edges[1:]))
+    side_by_side(part, parts)
 
 
 @njit(cache=True, nogil=True)

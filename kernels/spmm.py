@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +29,7 @@ from nofm.kernels.compressed import Compressed
 from nofm.kernels.errors import InputError, positive
 from nofm.kernels.lanes import HALVES, LANES
 from nofm.kernels.spmm_tiles import LINE_BYTES, product
+from nofm.kernels.threads import side_by_side
 
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 Singles = np.ndarray[Any, np.dtype[np.float32]]
@@ -240,15 +240,16 @@ def _run(a: Any, weights: Prepared, by_rows: bool, threads: int, out: Any) -> No
     panels = -(-m // wide)
     # Threads share out panels, or where these are few, the weights.
     by_panels = min(threads, panels)
-    by_masks = min(max(1, threads // by_panels), weights.masks)
+    parts = min(max(1, threads // by_panels), weights.masks)
+    together = min(TOGETHER, panels // by_panels)
+    # The last panels are shared out one by one: no thread waits long for the others.
+    singles = min(panels, 2 * (by_panels - 1))
+    singles += (panels - singles) % together
+    sizes = _Sizes.of(weights, -(-weights.masks // parts), wide)
     shape = ((0,) * weights.tile_rows, (0,) * vectors, (0,) * LANES)
+    turn = np.zeros(1, np.int64)
 
-    def part(nth: int) -> None:
-        i, j = divmod(nth, by_masks)
-        panel_range = (panels * i // by_panels, panels * (i + 1) // by_panels)
-        mask_range = (weights.masks * j // by_masks, weights.masks * (j + 1) // by_masks)
-        together = min(TOGETHER, panel_range[1] - panel_range[0])
-        sizes = _Sizes.of(weights, mask_range[1] - mask_range[0], wide)
+    def work(nth: int) -> None:
         with _room(together * (sizes.panel + sizes.results) + sizes.weights) as room:
             product(
                 *shape,
@@ -259,11 +260,13 @@ def _run(a: Any, weights: Prepared, by_rows: bool, threads: int, out: Any) -> No
                 weights.edges,
                 weights.kept,
                 weights.tiles,
-                panel_range,
-                mask_range,
+                turn,
+                panels,
+                together,
+                singles,
+                parts,
                 weights.masks,
                 weights.n,
-                together,
                 sizes.stretch,
                 sizes.panel,
                 sizes.results,
@@ -271,13 +274,7 @@ def _run(a: Any, weights: Prepared, by_rows: bool, threads: int, out: Any) -> No
                 out,
             )
 
-    count = by_panels * by_masks
-    if count == 1:
-        part(0)
-        return
-    # Made for the call: nothing is left behind that a fork could copy half-way.
-    with ThreadPoolExecutor(count) as pool:
-        list(pool.map(part, range(count)))
+    side_by_side(work, by_panels * parts)
 
 
 @dataclass(frozen=True)

@@ -242,6 +242,19 @@ def _emit_transpose(
 _transpose: Any = intrinsic(_emit_transpose)
 
 
+def _emit_take(typing: Any, counter: Any) -> Any:
+    """The int64 at an address, which becomes one more: no two threads take the same."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = _pointer(builder, arguments[0], 0, ir.IntType(64))
+        return builder.atomic_rmw("add", place, _word(1), "monotonic")
+
+    return types.int64(types.intp), codegen
+
+
+_take: Any = intrinsic(_emit_take)
+
+
 @njit(cache=True, nogil=True)
 def product(
     tile_rows: Any,
@@ -254,34 +267,44 @@ def product(
     edges: Any,
     kept: Any,
     tiles: Any,
-    panel_range: Any,
-    mask_range: Any,
+    turn: Any,
+    all_panels: Any,
+    together: Any,
+    singles: Any,
+    parts: Any,
     masks: Any,
     n: Any,
-    together: Any,
     stretch: Any,
     panel_size: Any,
     result_size: Any,
     room: Any,
     out: Any,
 ) -> None:
-    """The results of some panels and some masks.
+    """The results of the panels and masks that no other thread takes.
 
-    Panels are packed a few at a time, block by block of the reduction; then each stretch of
-    weights is multiplied by one panel after the other.
+    `turn` int64 [1] counts what is taken: `together` panels at a time, the last `singles` one at a
+    time, with one of `parts` parts of the masks. The panels are packed, block by block of the
+    reduction; then each stretch of weights is multiplied by one panel after the other.
     """
     height, wide = len(tile_rows), len(vectors) * len(lanes)
     m = out.shape[1] if not by_rows else out.shape[0]
-    first_mask, last_mask = mask_range
     blocks = len(edges) - 1
+    several = (all_panels - singles) // together
     # Addresses, and places in `room`.
     packed, result_place = room.ctypes.data, together * panel_size
     single_values = packed + 4 * (result_place + together * result_size)
     kind = values.dtype.type(0)
     halves = values.itemsize == 2
 
-    for first_panel in range(panel_range[0], panel_range[1], together):
-        panels = min(together, panel_range[1] - first_panel)
+    while True:
+        taken = _take(turn.ctypes.data)
+        if taken >= parts * (several + singles):
+            break
+        part, nth_panels = taken // (several + singles), taken % (several + singles)
+        first_mask, last_mask = masks * part // parts, masks * (part + 1) // parts
+        first_panel, panels = nth_panels * together, together
+        if nth_panels >= several:
+            first_panel, panels = several * together + nth_panels - several, 1
         for block in range(blocks):
             start, length = edges[block], edges[block + 1] - edges[block]
             for panel in range(panels):
