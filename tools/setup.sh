@@ -8,7 +8,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 root=$(pwd -P)
-folders="kernels workloads dataflow simulator rtl"
+folders="kernels workloads dataflow simulator rtl explore"
 
 say() { printf 'setup: %s\n' "$*"; }
 refuse() {

@@ -1,0 +1,1 @@
+"""What to build: design spaces, sweeps over them, and what they find."""
