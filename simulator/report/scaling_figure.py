@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from nofm.dataflow.methods import METHODS
@@ -63,7 +64,7 @@ def figure(found: ScaleOut) -> Figure:
 
 def _title(found: ScaleOut) -> str:
     method = METHODS[found.method].title if found.method in METHODS else found.method
-    trained = method if found.method == "dense" else f"{method} {found.pattern}"
+    trained = "dense" if found.method == "dense" else f"{method} {found.pattern}"
     return shorten(
         plain(
             f"{found.workload}, {trained}, {found.accelerator.name}, {found.interconnect.name}: "
@@ -83,8 +84,8 @@ def _throughput(axes: Axes, by_scaling: dict[str, pd.DataFrame]) -> None:
         _curve(axes, rows, "samples_per_second", name)
     axes.set_yscale("log")
     low, high = axes.get_ylim()
-    powers = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
-    axes.set_yticks([10.0**power for power in powers], [_power(power) for power in powers])
+    ticks = _ticks(low, high)
+    axes.set_yticks(ticks, [_number(tick) for tick in ticks])
     axes.set_yticks([], minor=True)
     axes.set_ylim(low, high)
     axes.set_ylabel("samples a second")
@@ -132,19 +133,26 @@ def _curve(axes: Axes, rows: pd.DataFrame, column: str, scaling: str) -> None:
 
 
 def _parts(axes: Axes, rows: pd.DataFrame, title: str) -> None:
-    if not rows.empty:
-        whole = rows["cycles"]
-        shares = [100 * rows[column] / whole for column in PARTS]
-        colours = [colour for _, colour in PARTS.values()]
-        names = [name for name, _ in PARTS.values()]
-        if len(rows) == 1:  # an area needs two points
-            below = 0.0
-            for share, colour, name in zip(shares, colours, names, strict=True):
-                height = float(share.iloc[0])
-                axes.bar(rows["boards"], [height], bottom=below, color=colour, label=name)
-                below += height
-        else:
-            axes.stackplot(rows["boards"], *shares, colors=colours, labels=names, linewidth=0)
+    boards = [int(count) for count in rows["boards"]]
+    # Bars on a logarithmic axis: all as wide as the closest neighbours allow.
+    apart = min((b / a for a, b in pairwise(boards)), default=2.0) ** 0.4
+    widths = [count * (apart - 1 / apart) for count in boards]
+    below = [0.0] * len(boards)
+    for column, (name, colour) in PARTS.items():
+        shares = [
+            100 * part / whole for part, whole in zip(rows[column], rows["cycles"], strict=True)
+        ]
+        axes.bar(
+            [count / apart for count in boards],
+            shares,
+            widths,
+            below,
+            align="edge",
+            color=colour,
+            linewidth=0,
+            label=name,
+        )
+        below = [low + share for low, share in zip(below, shares, strict=True)]
     axes.set_ylim(0, 100)
     axes.set_ylabel("% of a step's time")
     axes.set_title(title, loc="left")
@@ -152,27 +160,30 @@ def _parts(axes: Axes, rows: pd.DataFrame, title: str) -> None:
 
 def _board_axis(axes: Axes, low: float, high: float) -> None:
     axes.set_xscale("log")
-    axes.set_xlim(low / 1.15, max(high, 2.0) * 1.15)
-    powers = [power for power in range(7) if 10**power <= max(high, 2.0)]
-    if high < 10:
-        axes.set_xticks([1, 2, 4, 8][: int(high).bit_length()])
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    else:
-        axes.set_xticks([10**power for power in powers], [_power(power) for power in powers])
+    high = max(high, 2.0)
+    axes.set_xlim(low / 1.4, high * 1.4)
+    ticks = _ticks(low, high) if high >= 10 else [1.0, 2.0, 4.0, 8.0]
+    ticks = [tick for tick in ticks if tick <= high]
+    axes.set_xticks(ticks, [_number(tick) for tick in ticks])
     axes.set_xticks([], minor=True)
     axes.set_xlabel("boards")
 
 
-def _power(power: int) -> str:
-    """A power of ten for a tick, as 10k.
+def _ticks(low: float, high: float) -> list[float]:
+    """Powers of ten from `low` to `high`; where they are too few, 1, 2, 5, 10, 20, ..."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1.0,), (1.0, 2.0, 5.0), (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)):
+        found = [step * 10.0**power for power in powers for step in steps]
+        found = [tick for tick in found if low <= tick * (1 + 1e-9) and tick <= high * (1 + 1e-9)]
+        if len(found) >= 3:
+            break
+    return found
 
-    >>> [_power(power) for power in (-2, 0, 2, 4, 9)]
-    ['0.01', '1', '100', '10k', '1G']
-    """
-    if power < 0:
-        return f"{10.0**power:g}"
-    unit = list(COUNT)[power // 3]
-    return f"{10 ** (power % 3)}{unit}"
+
+def _number(value: float) -> str:
+    """A tick's number, as 10k."""
+    unit = max((u for u in COUNT.items() if value >= u[1]), default=("", 1), key=lambda u: u[1])
+    return f"{value / unit[1]:g}{unit[0]}"
 
 
 def _legends(drawn: Figure, upper: Axes, lower: Axes) -> None:
