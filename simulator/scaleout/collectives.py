@@ -16,7 +16,8 @@ board has (R. W. Hockney's model with reduction, as in Thakur, Rabenseifner and 
 - `hierarchical`: rings inside the groups, then rings of the boards of one place in each group
   (Cho et al., *BlueConnect*, MLSys 2019).
 
-Numbers of bytes are padded: a board's share is ceil(bytes / P).
+Boards go in step: all begin a step when all have ended the one before. Numbers of bytes are padded:
+a board's share is ceil(bytes / P).
 """
 
 from __future__ import annotations
@@ -42,12 +43,14 @@ class Step:
         message_bytes: that a board sends, and receives.
         ways: what the messages of a step pass; the slowest sets the pace.
         reduces: whether what is received is added to what the board has, not just kept.
+        sends: whether those boards that send most in all send here.
     """
 
     times: int
     message_bytes: int
     ways: tuple[Way, ...]
     reduces: bool
+    sends: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,8 @@ def _folded(
         return Plan(tuple(steps), tuple(back))
     ways = _exchange(1, boards, group)
     return Plan(
-        (Step(1, total_bytes, ways, True), *steps), (*back, Step(1, total_bytes, ways, False))
+        (Step(1, total_bytes, ways, True, sends=False), *steps),
+        (*back, Step(1, total_bytes, ways, False)),
     )
 
 
@@ -237,7 +241,7 @@ class Fabric:
         return Cost(
             name,
             sum(step.times * self.step_seconds(step) for step in steps),
-            sum(step.times * step.message_bytes for step in steps),
+            sum(step.times * step.message_bytes for step in steps if step.sends),
             sum(step.times * step.message_bytes * self._passes(step.reduces) for step in steps),
         )
 

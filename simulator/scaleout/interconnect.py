@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from nofm.dataflow import description, toml_text
 from nofm.dataflow.description import Table
@@ -52,6 +52,15 @@ class Group(Link):
 
     size: Annotated[int, Field(ge=2, le=1 << 20, strict=True)]
     oversubscription: Annotated[float, Field(ge=1, le=1e6, allow_inf_nan=False, strict=True)]
+
+    @model_validator(mode="after")
+    def _check_oversubscription(self) -> Group:
+        if self.oversubscription > self.size:
+            raise ValueError(
+                f"oversubscription must be at most size = {self.size}, so that one board alone has "
+                f"its whole link, not {self.oversubscription:g}"
+            )
+        return self
 
 
 class Interconnect(Table):
