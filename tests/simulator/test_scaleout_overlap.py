@@ -186,7 +186,7 @@ def test_laws_of_a_step(preset: str, exchange: str, boards: int) -> None:
 
 
 def test_what_each_exchange_sends() -> None:
-    """Over a ring, from one bucket: twice the reduced bytes, or the gradient once and the weights."""
+    """Over a ring, from one bucket: reduced bytes twice, or gradients once and weights once."""
     fabric = Fabric(interconnect.load("roce-100g"), 25.6e9, "ring")
     boards = 8
     whole = {

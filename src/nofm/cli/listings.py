@@ -31,9 +31,10 @@ def methods(json: Json = False) -> None:
 
 
 def hardware(json: Json = False) -> None:
-    """List the accelerators that come with NofM, and the processors that `compare` knows."""
+    """List the accelerators, the processors of `compare` and the interconnects of `scale`."""
     from nofm.dataflow.accelerator import load, presets
     from nofm.simulator.processors import description
+    from nofm.simulator.scaleout import interconnect
 
     rows = []
     for name in presets():
@@ -51,10 +52,25 @@ def hardware(json: Json = False) -> None:
         {"name": name, "kind": (found := description.load(name)).kind, "source": found.sources[0]}
         for name in description.presets()
     ]
+    joined = [
+        {
+            "name": name,
+            "link_gigabits": (found := interconnect.load(name)).link.gigabits,
+            "link_latency_us": found.link.latency_us,
+            "group_size": found.group.size if found.group else 1,
+            "group_gigabits": found.group.gigabits if found.group else None,
+        }
+        for name in interconnect.presets()
+    ]
     if json:
-        print_json({"schema": "nofm.hardware/1", "hardware": rows, "processors": processors})
+        lists = {"hardware": rows, "processors": processors, "interconnects": joined}
+        print_json({"schema": "nofm.hardware/1", **lists})
         return
-    for title, own in (("Accelerators", rows), ("Processors, for nofm compare", processors)):
+    for title, own in (
+        ("Accelerators", rows),
+        ("Processors, for nofm compare", processors),
+        ("Interconnects, for nofm scale", joined),
+    ):
         print_table(title, own, {name: name for name in own[0]})
 
 
