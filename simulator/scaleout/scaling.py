@@ -156,15 +156,12 @@ def scale_out(
     progress("", len(batches), len(batches))
 
     def timed(batch: int, count: int, *, dense: bool) -> overlap.Timing:
-        exchange = sharing.exchange
-        if dense and exchange == "shared-mask":
-            exchange = "dense"
         return overlap.time_step(
             local[batch].dense if dense else local[batch].own,
             count,
             fabric,
             accelerator.clock_hz,
-            exchange=exchange,
+            exchange=sharing.exchange,
             bucket_bytes=sharing.bucket_bytes,
             overlap=sharing.overlap,
         )

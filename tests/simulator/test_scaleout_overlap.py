@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from itertools import permutations
+from math import ceil
 
 import pytest
 from hypothesis import given
@@ -151,6 +152,11 @@ def test_buckets_are_full_and_hold_all_in_order(sizes: list[int], least: int) ->
         assert size - bucket[-1].gradient_bytes < least  # none could have gone earlier
 
 
+def test_a_bucket_that_is_just_full_is_sent() -> None:
+    gradients = [gradient(place, 100) for place in range(4)]
+    assert [len(bucket) for bucket in fill(gradients, 400)] == [2, 2]
+
+
 STEP = LocalStep(8, 900, 5000, tuple(gradient(place, 50_000 + 999 * place) for place in range(8)))
 CLOCK_HZ = 200_000_000
 
@@ -207,6 +213,48 @@ def test_what_each_exchange_sends() -> None:
         assert (found.sent_bytes, found.buckets) == (sent, 1)
 
 
+@pytest.mark.parametrize("bucket_bytes", [1, 1 << 30])
+def test_a_bucket_waits_for_its_last_gradient(bucket_bytes: int) -> None:
+    """Two gradients, the last one at the end of the backward pass: sent apart, then together."""
+    first, last = gradient(0, 80_000), gradient(1, 60_000)
+    step = LocalStep(8, 100, last.ready_cycle - 100, (first, last))
+    fabric = Fabric(interconnect.load("roce-100g"), 25.6e9, "ring")
+
+    def cycles(*sizes: int) -> int:
+        return sum(ceil(fabric.cost("all_reduce", s, 4).seconds * CLOCK_HZ) for s in sizes)
+
+    found = time_step(step, 4, fabric, CLOCK_HZ, exchange="dense", bucket_bytes=bucket_bytes)
+    sizes = (first.gradient_bytes, last.gradient_bytes)
+    if bucket_bytes == 1:
+        passed = max(last.ready_cycle, first.ready_cycle + cycles(sizes[0])) + cycles(sizes[1])
+        arrived = first.ready_cycle + cycles(sizes[0])
+        updated = max(step.pass_cycles, arrived) + first.update_cycles
+        expected = max(updated, passed) + last.update_cycles
+    else:
+        arrived = last.ready_cycle + cycles(sum(sizes))
+        expected = arrived + first.update_cycles + last.update_cycles
+    assert found.cycles == expected
+
+
 def test_a_shard_is_updated_in_its_share_of_the_time() -> None:
     item = gradient(0, 1000)
     assert [item.shard_cycles(boards) for boards in (1, 2, 3, 10_000)] == [1020, 520, 354, 21]
+
+
+@given(steps(), st.data())
+def test_a_delay_of_jobs_makes_the_step_no_longer_than_itself(
+    step: tuple[list[Bucket], int], data: st.DataObject
+) -> None:
+    """What the bound on contention for memory rests on: delays of the board add up at most."""
+    buckets, passed = step
+    late, delayed = 0, []
+    for _ in buckets:  # before each gradient is there, and in each update
+        late += data.draw(st.integers(0, 9))
+        delayed.append((late, data.draw(st.integers(0, 9))))
+    total = late + sum(own for _, own in delayed)
+    slower = [
+        Bucket(b.ready_cycle + by, b.reduce_cycles, b.update_cycles + own, b.gather_cycles)
+        for b, (by, own) in zip(buckets, delayed, strict=True)
+    ]
+    before = end_of(buckets, passed)
+    assert before <= end_of(slower, passed + late) <= before + total
