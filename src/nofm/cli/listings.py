@@ -55,12 +55,13 @@ def hardware(json: Json = False) -> None:
     joined = [
         {
             "name": name,
-            "link_gigabits": (found := interconnect.load(name)).link.gigabits,
-            "link_latency_us": found.link.latency_us,
-            "group_size": found.group.size if found.group else 1,
-            "group_gigabits": found.group.gigabits if found.group else None,
+            "link_gigabits": one.link.gigabits,
+            "link_latency_us": one.link.latency_us,
+            "group_size": one.group.size if one.group else 1,
+            "group_gigabits": one.group.gigabits if one.group else None,
         }
         for name in interconnect.presets()
+        for one in [interconnect.load(name)]
     ]
     if json:
         lists = {"hardware": rows, "processors": processors, "interconnects": joined}
