@@ -3,9 +3,9 @@
 Two things work side by side. The board computes one job at a time: forward, backward, then the
 updates. The network carries one bucket of gradients at a time, in the order in which they are
 there; a bucket may go when its last gradient is there and the bucket before it has passed. Each
-bucket's weights are updated when it has arrived and the backward pass is over. No other order of
-the board's jobs ends sooner: updates before the end of the backward pass only hold back the
-gradients that are still to come.
+bucket's weights are updated when it has arrived and the backward pass is over. Where that ends the
+step, no other order of the board's jobs ends sooner: updates before the end of the backward pass
+only hold back the gradients that are still to come.
 
 In a sharded exchange the new weights follow, bucket by bucket, when all reductions have passed.
 The next step begins when the last update is done, or the last weight has arrived.
