@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
@@ -21,11 +22,10 @@ version = release = nofm.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 # Headings can be linked to, as on the pages themselves.
 myst_heading_anchors = 3
+# Quotes in docstrings stand for themselves.
+smartquotes = False
 # What stands indented on a page is a command or a formula.
 highlight_language = "text"
-# Pages of commands that this version may not have are listed by patterns.
-suppress_warnings = ["toc.empty_glob"]
-
 # Docstrings write code in single backquotes.
 default_role = "code"
 autodoc_default_options = {"members": True}
@@ -39,3 +39,18 @@ html_theme = "furo"
 html_title = "NofM"
 html_show_sphinx = False
 html_copy_source = False
+
+# Subjects of the navigation that this version may not have a page of.
+OPTIONAL = ("explore", "explore-report", "scaleout")
+
+
+def leave_out(app: Any, page: str, source: list[str]) -> None:
+    """Take optional pages that are not there out of the navigation."""
+    if page == "index":
+        for name in OPTIONAL:
+            if name not in app.env.found_docs:
+                source[0] = source[0].replace(f"\n{name}\n", "\n")
+
+
+def setup(app: Any) -> None:
+    app.connect("source-read", leave_out)

@@ -180,6 +180,7 @@ def parse(command: str) -> None:
 
 def check_line(line: str) -> None:
     """Look up what a line of a block that is not run would need."""
+    line = line.strip()  # in a list, blocks stand further to the right
     if PROGRAM.match(line):
         parse(line)
     elif line.startswith("make "):
