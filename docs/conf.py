@@ -22,8 +22,8 @@ version = release = nofm.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 # Headings can be linked to, as on the pages themselves.
 myst_heading_anchors = 3
-# Quotes in docstrings stand for themselves.
-smartquotes = False
+# Quotes stand for themselves; only dashes are made.
+smartquotes_action = "D"
 # What stands indented on a page is a command or a formula.
 highlight_language = "text"
 # Docstrings write code in single backquotes.

@@ -7,6 +7,7 @@ A test compares the page with the command.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ def _command(name: str, command: Any) -> str:
     arguments = [one for one in found if one.param_type_name == "argument"]
     titles = [one.name.upper() if one.required else f"[{one.name.upper()}]" for one in arguments]
     usage = " ".join(["nofm", name, *titles, "[OPTIONS]"])
-    lines = [f"## nofm {name}", "", f"`{usage}`", "", *command.help.strip().splitlines(), ""]
+    help_lines = _marked(command.help.strip()).splitlines()
+    lines = [f"## nofm {name}", "", f"`{usage}`", "", *help_lines, ""]
     if arguments:
         lines += ["| argument | meaning |", "|---|---|"]
         lines += [f"| `{one.name.upper()}` | {_row(one, context)[2]} |" for one in arguments]
@@ -59,7 +61,12 @@ def _row(parameter: Any, context: Any) -> tuple[str, str, str]:
         title = title.replace("list[", "").replace("]>", ">")
         meaning += "" if "repeat" in meaning else " Repeat for more."
     shown = f"`{default.removesuffix(']')}`" if default else ""
-    return title.replace("|", r"\|"), shown, meaning.replace("|", r"\|")
+    return title.replace("|", r"\|"), shown, _marked(meaning.replace("|", r"\|"))
+
+
+def _marked(text: str) -> str:
+    """A text with the options that it names as code."""
+    return re.sub(r"`[^`]*`|--[a-z][a-z-]*", lambda found: f"`{found[0].strip('`')}`", text)
 
 
 if __name__ == "__main__":

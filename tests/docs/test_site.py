@@ -33,12 +33,20 @@ def test_every_page_can_be_reached(site: Path) -> None:
         assert page.stem == "index" or f'href="{page.with_suffix(".html")}"' in start, page
 
 
+def test_commands_are_code(site: Path) -> None:
+    """What is indented below an item of a list belongs to the item, and is no code."""
+    for page in PAGES:
+        text = (site / page.with_suffix(".html")).read_text("utf-8")
+        assert re.findall(r"<p>(?:\.venv/bin/)?nofm .*", text) == [], page
+
+
 def test_docstrings_are_there(site: Path) -> None:
     text = (site / "api.html").read_text("utf-8")
     assert 'id="nofm.simulate"' in text
-    assert "the N:M training method; ignored for a product" in text
-    # A section that was not understood would be printed as it stands.
-    assert re.findall(r"<p>(?:Args|Attributes|Returns|Raises):", text) == []
+    # As a parameter, and not in a paragraph as it stands in the docstring.
+    assert re.search(r"<strong>method</strong>.{1,9}the N:M training method; ignored", text)
+    left = re.findall(r"<(?:p|dt)>(?:Args|Attributes|Returns|Raises):?\b", text)
+    assert left == []
 
 
 def test_a_broken_link_is_an_error(tmp_path: Path) -> None:
