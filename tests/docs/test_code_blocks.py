@@ -47,6 +47,18 @@ PAGES = [
 ]
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+LANGUAGES = (
+    "",
+    "console",
+    "csv",
+    "json",
+    "python",
+    "sh",
+    "text",
+    "toml",
+    "{toctree}",
+    "{eval-rst}",
+)
 PROGRAM = re.compile(r"(?:\.venv/bin/)?nofm ")
 
 
@@ -287,16 +299,7 @@ def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_marks_are_known_and_have_a_reason(page: Path) -> None:
     for block in blocks(page.read_text("utf-8")):
         assert block.mark == "" or block.says, f"{ids(page)}, line {block.line}"
-        assert block.language in (
-            "",
-            "console",
-            "python",
-            "sh",
-            "text",
-            "toml",
-            "{toctree}",
-            "{eval-rst}",
-        )
+        assert block.language in LANGUAGES
 
 
 PAGE = """\
