@@ -12,16 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
-from nofm.dataflow import toml_text
+from nofm.dataflow import description, toml_text
+from nofm.dataflow.description import Table
 from nofm.dataflow.formats import BITS, FormatName
 from nofm.kernels.errors import InputError, unknown
 from nofm.kernels.pattern import DENSE, Pattern
@@ -37,11 +31,7 @@ Cycles = Annotated[int, Field(ge=1, le=64, strict=True)]
 NotNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False, strict=True)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Array(_Table):
+class Array(Table):
     """The systolic array, STCE, of `rows` x `columns` USPEs.
 
     Attributes:
@@ -73,7 +63,9 @@ class Array(_Table):
     @classmethod
     def _parse_patterns(cls, value: Any) -> Any:
         if not isinstance(value, list | tuple):
-            raise ValueError(f"must be a list such as ['2:4', '2:8'], not {_shown(value)}")
+            raise ValueError(
+                f"must be a list such as ['2:4', '2:8'], not {description.shown(value)}"
+            )
         patterns = tuple(Pattern.parse(text) for text in value)
         if dense := [str(p) for p in patterns if p.dense]:
             raise ValueError(f"must list sparse patterns only, not {dense[0]}")
@@ -97,7 +89,7 @@ class Array(_Table):
         return self
 
 
-class Formats(_Table):
+class Formats(Table):
     """Number formats: of operands, of accumulation, and of the optimizer's master weights."""
 
     operand: FormatName = "fp16"
@@ -105,7 +97,7 @@ class Formats(_Table):
     master: FormatName = "fp32"
 
 
-class Engine(_Table):
+class Engine(Table):
     """A vector engine that takes `lanes` elements a cycle once its pipeline of `latency_cycles`
     is full."""
 
@@ -134,7 +126,7 @@ class Vector(Engine):
         return tuple(dict.fromkeys(value))
 
 
-class Buffers(_Table):
+class Buffers(Table):
     """On-chip buffers. Each holds two banks, so that one is filled while the other is used."""
 
     activation_kib: Annotated[int, Field(ge=1, le=1 << 20, strict=True)]
@@ -142,7 +134,7 @@ class Buffers(_Table):
     output_kib: Annotated[int, Field(ge=1, le=1 << 20, strict=True)]
 
 
-class Dram(_Table):
+class Dram(Table):
     """Off-chip memory: peak bandwidth, latency of a first byte, and the burst that every
     contiguous run is rounded up to."""
 
@@ -151,7 +143,7 @@ class Dram(_Table):
     burst_bytes: Annotated[int, Field(ge=1, le=1 << 16, strict=True)]
 
 
-class Energy(_Table):
+class Energy(Table):
     """Energy by event, in pJ, and the power that is drawn whatever happens, in W."""
 
     multiply_accumulate_pj: NotNegative
@@ -163,7 +155,7 @@ class Energy(_Table):
     static_w: NotNegative
 
 
-class Accelerator(_Table):
+class Accelerator(Table):
     """An N:M sparse training accelerator.
 
     Attributes:
@@ -230,17 +222,7 @@ class Accelerator(_Table):
         >>> load("sat-32x32").with_values(**{"array.rows": 16}).array.rows
         16
         """
-        document = self.to_document()
-        for dotted, value in values.items():
-            *path, last = dotted.split(".")
-            table = document
-            for key in path:
-                if not isinstance(table.get(key), dict):
-                    raise unknown("accelerator entry", dotted, _entries(document))
-                table = table[key]
-            if last not in table or isinstance(table[last], dict):
-                raise unknown("accelerator entry", dotted, _entries(document))
-            table[last] = value
+        document = description.replaced(self.to_document(), values, "accelerator entry")
         return from_document(document, f"accelerator {self.name!r}")
 
     def to_document(self) -> dict[str, Any]:
@@ -251,36 +233,7 @@ class Accelerator(_Table):
 
     def to_toml(self) -> str:
         """The description as TOML; `from_toml` reads it back."""
-        document = self.to_document()
-        lines = [
-            f"{key} = {toml_text.written(v)}"
-            for key, v in document.items()
-            if not isinstance(v, dict)
-        ]
-        for key, table in document.items():
-            if isinstance(table, dict):
-                lines += [
-                    "",
-                    f"[{key}]",
-                    *(f"{k} = {toml_text.written(v)}" for k, v in table.items()),
-                ]
-        return "\n".join(lines) + "\n"
-
-
-def _entries(document: dict[str, Any], prefix: str = "") -> list[str]:
-    names: list[str] = []
-    for key, value in document.items():
-        names += _entries(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
-    return names
-
-
-def _shown(value: object) -> str:
-    """`value` in an error: not too long, and also where Python prints no number that long."""
-    try:
-        text = repr(value)
-    except ValueError:
-        return "a number of thousands of digits"
-    return text if len(text) <= 80 else f"{text[:77]}..."
+        return description.toml(self.to_document())
 
 
 def from_document(document: dict[str, Any], source: str) -> Accelerator:
@@ -289,24 +242,7 @@ def from_document(document: dict[str, Any], source: str) -> Accelerator:
     Raises:
         InputError: with the first entry that is wrong, named by its dotted path and `source`.
     """
-    try:
-        return Accelerator.model_validate(document)
-    except ValidationError as error:
-        # A misspelt entry is also a missing one: the spelling says more.
-        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-        where = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise InputError(
-                f"{source}: {unknown('entry', where, _entries(_reference()))}"
-            ) from None
-        if first["type"] == "missing":
-            raise InputError(f"{source}: entry {where!r} is missing") from None
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "value_error":
-            raise InputError(f"{source}: {where}: {message}") from None
-        raise InputError(
-            f"{source}: {where}: {message[0].lower() + message[1:]}, not {_shown(first['input'])}"
-        ) from None
+    return description.checked(Accelerator, document, source, _reference)
 
 
 def from_toml(text: str, source: str) -> Accelerator:
@@ -336,9 +272,6 @@ def _reference() -> dict[str, Any]:
     return _preset("sat-32x32").model_dump(mode="json")
 
 
-MAX_FILE_BYTES = 1 << 20
-
-
 def load(hardware: str | Path | Accelerator) -> Accelerator:
     """An accelerator by preset name or TOML file.
 
@@ -352,18 +285,7 @@ def load(hardware: str | Path | Accelerator) -> Accelerator:
     path = Path(hardware)
     if path.suffix != ".toml":
         raise unknown("hardware preset", str(hardware), presets())
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise InputError(
-                f"{path}: a hardware file has at most {MAX_FILE_BYTES} bytes, "
-                f"not {path.stat().st_size}"
-            )
-        text = path.read_text("utf-8")
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not valid TOML: it is not UTF-8 text") from None
-    return from_toml(text, str(path))
+    return from_toml(description.file_text(path, "a hardware file"), str(path))
 
 
 HARDWARE = integers(

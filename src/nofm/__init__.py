@@ -18,7 +18,10 @@ from nofm.kernels.pattern import Pattern
 if TYPE_CHECKING:
     from nofm.api import simulate, sweep_hardware
     from nofm.dataflow.accelerator import Accelerator
+    from nofm.scaling import scale_out
     from nofm.simulator.result import StepResult
+    from nofm.simulator.scaleout.interconnect import Interconnect
+    from nofm.simulator.scaleout.scaling import ScaleOut
     from nofm.workloads.recording import record
     from nofm.workloads.sparse.adams import AdamS
     from nofm.workloads.sparse.convert import desparsify, sparsify
@@ -32,13 +35,16 @@ __all__ = [
     "AdamS",
     "InputError",
     "Inspection",
+    "Interconnect",
     "Pattern",
+    "ScaleOut",
     "StepResult",
     "Trace",
     "__version__",
     "desparsify",
     "inspect",
     "record",
+    "scale_out",
     "simulate",
     "sparsify",
     "sweep_hardware",
@@ -49,6 +55,9 @@ _HOMES = {
     "simulate": "nofm.api",
     "sweep_hardware": "nofm.api",
     "Accelerator": "nofm.dataflow.accelerator",
+    "Interconnect": "nofm.simulator.scaleout.interconnect",
+    "ScaleOut": "nofm.simulator.scaleout.scaling",
+    "scale_out": "nofm.scaling",
     "StepResult": "nofm.simulator.result",
     "Trace": "nofm.workloads.trace",
     "AdamS": "nofm.workloads.sparse.adams",

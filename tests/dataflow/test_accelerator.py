@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from nofm.dataflow.accelerator import (
     HARDWARE,
-    MAX_FILE_BYTES,
     Accelerator,
     from_document,
     from_toml,
@@ -25,6 +24,7 @@ from nofm.dataflow.accelerator import (
     load,
     presets,
 )
+from nofm.dataflow.description import MAX_FILE_BYTES
 from nofm.dataflow.formats import BITS
 from nofm.kernels.errors import InputError
 from nofm.kernels.pattern import Pattern

@@ -14,6 +14,7 @@ from nofm.cli.compare import compare
 from nofm.cli.listings import hardware, methods, networks
 from nofm.cli.reproduce import reproduce
 from nofm.cli.rtl import rtl
+from nofm.cli.scale import scale
 from nofm.cli.simulate import simulate
 from nofm.cli.trace import trace
 from nofm.cli.train import train
@@ -23,6 +24,7 @@ from nofm.kernels.errors import InputError
 # As `nofm --help` lists them.
 COMMANDS = (
     simulate,
+    scale,
     rtl,
     verify,
     trace,

@@ -31,9 +31,10 @@ def methods(json: Json = False) -> None:
 
 
 def hardware(json: Json = False) -> None:
-    """List the accelerators that come with NofM, and the processors that `compare` knows."""
+    """List the accelerators, the processors of `compare` and the interconnects of `scale`."""
     from nofm.dataflow.accelerator import load, presets
     from nofm.simulator.processors import description
+    from nofm.simulator.scaleout import interconnect
 
     rows = []
     for name in presets():
@@ -51,10 +52,26 @@ def hardware(json: Json = False) -> None:
         {"name": name, "kind": (found := description.load(name)).kind, "source": found.sources[0]}
         for name in description.presets()
     ]
+    joined = [
+        {
+            "name": name,
+            "link_gigabits": one.link.gigabits,
+            "link_latency_us": one.link.latency_us,
+            "group_size": one.group.size if one.group else 1,
+            "group_gigabits": one.group.gigabits if one.group else None,
+        }
+        for name in interconnect.presets()
+        for one in [interconnect.load(name)]
+    ]
     if json:
-        print_json({"schema": "nofm.hardware/1", "hardware": rows, "processors": processors})
+        lists = {"hardware": rows, "processors": processors, "interconnects": joined}
+        print_json({"schema": "nofm.hardware/1", **lists})
         return
-    for title, own in (("Accelerators", rows), ("Processors, for nofm compare", processors)):
+    for title, own in (
+        ("Accelerators", rows),
+        ("Processors, for nofm compare", processors),
+        ("Interconnects, for nofm scale", joined),
+    ):
         print_table(title, own, {name: name for name in own[0]})
 
 

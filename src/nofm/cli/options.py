@@ -119,7 +119,11 @@ def values(option: str, settings: Sequence[str] | None) -> dict[str, Any]:
     """Names and TOML values of NAME=VALUE texts."""
     import tomllib
 
-    example = {"--set": "array.rows=16", "--setting": "decay=0.0002"}[option]
+    example = {
+        "--set": "array.rows=16",
+        "--setting": "decay=0.0002",
+        "--link": "link.latency_us=2.0",
+    }[option]
     found: dict[str, Any] = {}
     for setting in settings or ():
         name, equals, text = setting.partition("=")

@@ -1,0 +1,1 @@
+"""Data-parallel training on many accelerators: what a step costs when its gradients are shared."""
