@@ -3,7 +3,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile
 
 .NOTPARALLEL:
-.PHONY: help setup setup-test demo test test-slow verify-long unit lint format wheel-test bench clean
+.PHONY: help setup setup-test demo test test-slow verify-long unit lint format wheel-test docs bench clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 12
@@ -44,6 +44,9 @@ format: setup-test ## format the code and sort its imports
 
 wheel-test: setup-test ## build the wheel and try it in an empty environment, away from the sources
 	$(BIN)/python tools/wheel_test.py
+
+docs: setup-test ## build the documentation's site, build/docs/index.html; a warning is an error
+	$(BIN)/sphinx-build -W --keep-going -q -E docs build/docs
 
 bench: setup-test ## run every benchmark
 	@set -e; for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark; done

@@ -19,11 +19,12 @@ class AdamS(torch.optim.Optimizer):
     """Adam with a decoupled sign decay of the weights that their layer's mask drops.
 
     Huang et al., *CAST*, 2025, Algorithm 1. In step t = 0, 1, ... of T, with alpha = t / T, the
-    momentum mu of gradients, and lambda the method's `decay`, a weight w that the mask drops takes
+    momentum mu of gradients, and lambda the method's `decay`, a weight w that the mask drops
+    takes ::
 
         mu' = (1 - alpha) mu + alpha lambda sign(w)
 
-    in place of mu, and every weight's second moment is that of mu', not of the gradient:
+    in place of mu, and every weight's second moment is that of mu', not of the gradient::
 
         v = beta2 v + (1 - beta2) mu'^2        w = w - lr (mu' / (1 - beta1^(t+1))) /
                                                        (sqrt(v / (1 - beta2^(t+1))) + eps)
