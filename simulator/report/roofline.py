@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from nofm.simulator.report import figures, summary
+from nofm.simulator.report.labels import Mark, label_points
 from nofm.simulator.report.units import plain, shorten
 from nofm.simulator.result import STAGES, StepResult
 
@@ -91,7 +91,7 @@ def roofline_figure(result: StepResult) -> Figure:
             rotation_mode="anchor",
             fontsize=6,
         )
-        _label_points(axes, points, figure.dpi)
+        label_points(axes, [_mark(point) for point in points], most=LABELS)
     return figure
 
 
@@ -208,73 +208,8 @@ def _legend(points: Sequence[_Point]) -> list[Any]:
 LABELS = 4
 """Points that are named."""
 
-_DISTANCES = (8, 14, 20, 28, 40)
-_DIRECTIONS = (
-    (0.5, -1.2, "left"),
-    (-0.5, -1.2, "right"),
-    (0.0, -1.4, "center"),
-    (1.0, -0.6, "left"),
-    (-1.0, -0.6, "right"),
-    (-1.0, 0.8, "right"),
-)
-"""Where a label may lie from its point (in points), and how it is aligned there."""
 
-
-def _label_points(axes: Axes, points: Sequence[_Point], dpi: float) -> None:
-    """Name the first points, where there is room.
-
-    Each label takes the first place around its point where it covers no marker, and neither it
-    nor its leader touches another label or leader; it is left out where there is no such place.
-    """
-    from matplotlib.path import Path
-    from matplotlib.text import Text
-    from matplotlib.transforms import Bbox
-
-    frame = axes.get_window_extent()
-    places = axes.transData.transform([(point.intensity, point.rate) for point in points])
-    pixels = dpi / 72
-    markers = []
-    for (x, y), point in zip(places, points, strict=True):
-        radius = math.sqrt(point.area) / 2 * pixels
-        markers.append(Bbox.from_extents(x - radius, y - radius, x + radius, y + radius))
-    boxes = []
-    for text in axes.texts:
-        box = text.get_window_extent()
-        if text.get_rotation():
-            # A box around slanted text is mostly empty: small ones along it fit better.
-            steps = np.linspace((box.x0, box.y0), (box.x1, box.y1), 9)
-            half = 4 * pixels
-            boxes += [Bbox.from_extents(x - half, y - half, x + half, y + half) for x, y in steps]
-        else:
-            boxes.append(box)
-    leaders: list[Path] = []
-    for place, point in zip(places[:LABELS], points, strict=False):
-        more = f" ×{len(point.layers)}" if len(point.layers) > 1 else ""
-        name = f"{shorten(plain(point.layers[0]), 22)} {point.stage.upper()}{more}"
-        for distance, (x, y, align) in product(_DISTANCES, _DIRECTIONS):
-            note = axes.annotate(
-                name,
-                (point.intensity, point.rate),
-                (distance * x, distance * y),
-                textcoords="offset points",
-                ha=align,
-                va="center",
-                fontsize=5.5,
-                bbox={"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 0.5},
-                zorder=2.5,
-                arrowprops={"arrowstyle": "-", "linewidth": 0.4, "shrinkA": 0, "shrinkB": 1},
-            )
-            note.get_window_extent()  # places it; that box would hold the leader too
-            box = Text.get_window_extent(note).padded(2)
-            leader = Path([place, ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)])
-            inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0
-            touches = (
-                any(box.overlaps(marker) for marker in markers)
-                or any(box.overlaps(other) or leader.intersects_bbox(other) for other in boxes)
-                or any(other.intersects_bbox(box) for other in leaders)
-            )
-            if inside and not touches:
-                boxes.append(box)
-                leaders.append(leader)
-                break
-            note.remove()
+def _mark(point: _Point) -> Mark:
+    more = f" ×{len(point.layers)}" if len(point.layers) > 1 else ""
+    name = f"{shorten(plain(point.layers[0]), 22)} {point.stage.upper()}{more}"
+    return Mark(point.intensity, point.rate, point.area, name)
