@@ -12,6 +12,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.path import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,10 @@ class Mark:
 
 
 _DISTANCES = (8, 14, 20, 28, 40)
-_DIRECTIONS = (
+Direction = tuple[float, float, str]
+"""Where a label may lie from its point, in multiples of its distance, and how it is aligned."""
+
+BELOW: tuple[Direction, ...] = (
     (0.5, -1.2, "left"),
     (-0.5, -1.2, "right"),
     (0.0, -1.4, "center"),
@@ -39,18 +43,25 @@ _DIRECTIONS = (
     (-1.0, -0.6, "right"),
     (-1.0, 0.8, "right"),
 )
-"""Where a label may lie from its point (in points), and how it is aligned there."""
+"""Below a point, or beside it."""
 
 
-def label_points(axes: Axes, marks: Sequence[Mark], *, most: int) -> int:
+def label_points(
+    axes: Axes,
+    marks: Sequence[Mark],
+    *,
+    most: int,
+    directions: Sequence[Direction] = BELOW,
+    lines: Sequence[Path] = (),
+) -> int:
     """Name the first `most` points, where there is room; returns how many got their name.
 
     The axes' figure must have been drawn (`draw_without_rendering`), so that its parts have their
     places. Each label takes the first place around its point where it covers no marker, and
     neither it nor its leader touches another label or leader; it is left out where there is no
-    such place.
+    such place. No label covers one of `lines`, which are in pixels.
     """
-    from matplotlib.path import Path
+    from matplotlib.path import Path as Line
     from matplotlib.text import Text
     from matplotlib.transforms import Bbox
 
@@ -71,11 +82,11 @@ def label_points(axes: Axes, marks: Sequence[Mark], *, most: int) -> int:
             boxes += [Bbox.from_extents(x - half, y - half, x + half, y + half) for x, y in steps]
         else:
             boxes.append(box)
-    leaders: list[Path] = []
+    leaders: list[Line] = []
     for place, mark in zip(places[:most], marks, strict=False):
         if not mark.label:
             continue
-        for distance, (x, y, align) in product(_DISTANCES, _DIRECTIONS):
+        for distance, (x, y, align) in product(_DISTANCES, directions):
             note = axes.annotate(
                 mark.label,
                 (mark.x, mark.y),
@@ -90,12 +101,12 @@ def label_points(axes: Axes, marks: Sequence[Mark], *, most: int) -> int:
             )
             note.get_window_extent()  # places it; that box would hold the leader too
             box = Text.get_window_extent(note).padded(2)
-            leader = Path([place, ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)])
+            leader = Line([place, ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)])
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0
             touches = (
                 any(box.overlaps(marker) for marker in markers)
                 or any(box.overlaps(other) or leader.intersects_bbox(other) for other in boxes)
-                or any(other.intersects_bbox(box) for other in leaders)
+                or any(other.intersects_bbox(box, filled=False) for other in (*leaders, *lines))
             )
             if inside and not touches:
                 boxes.append(box)

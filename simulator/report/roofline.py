@@ -73,7 +73,8 @@ def roofline_figure(result: StepResult) -> Figure:
             )
         axes.set_xlim(left, right)
         axes.set_ylim(min(*(point.rate for point in points), left * bandwidth * 2) / 2, top * 2)
-        _number_ticks(axes)
+        figures.number_ticks(axes.xaxis)
+        figures.number_ticks(axes.yaxis)
         axes.grid(which="major")
         axes.set_xlabel("arithmetic intensity (dense-equivalent MAC / DRAM byte)")
         axes.set_ylabel("rate (dense-equivalent GMAC/s)")
@@ -151,24 +152,6 @@ def _peaks(points: Iterable[_Point]) -> dict[float, str]:
         if point.pattern not in names:
             names.append(point.pattern)
     return {ratio: f"{'/'.join(names)} peak" for ratio, names in sorted(peaks.items())}
-
-
-def _number_ticks(axes: Axes) -> None:
-    """Plain numbers, also between powers of ten where there are few of those."""
-
-    def number(value: float) -> str:
-        return f"{value:,.12g}"
-
-    def between(value: float) -> str:
-        return number(value) if f"{value:e}"[0] in "25" else ""
-
-    for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-        axis.set_major_formatter(lambda value, _: number(value))
-        if high < 100 * low:
-            axis.set_minor_formatter(lambda value, _: between(value))
-        else:
-            axis.set_minor_formatter(lambda value, _: "")
-        axis.set_tick_params(which="minor", labelsize=6)
 
 
 def _slope_degrees(axes: Axes, bandwidth: float, left: float, right: float) -> float:

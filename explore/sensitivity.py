@@ -1,0 +1,133 @@
+"""How much of a figure's variation each parameter explains by itself.
+
+With y the figure of a design (its logarithm where all are positive, so that what multiplies it
+adds up) and p a parameter, the share is the first-order effect
+
+    S_p = Var(E[y | p]) / Var(y),
+
+the variance between the means of p's levels over the whole variance, levels weighted by their
+designs. Over a full factorial space this is Sobol's first-order index with every level equally
+likely (I. M. Sobol', "Sensitivity estimates for nonlinear mathematical models", 1993): the shares
+sum to at most 1, and what is missing comes from parameters acting together. Where designs were
+chosen otherwise, or some are infeasible, levels are not evenly mixed: shares then overlap, and
+even a parameter without any effect explains about (levels - 1) / (designs - 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from nofm.explore.view import Floats, Integers, View, shown
+
+BINS = 8
+"""Parts, equally full, that a numeric parameter of more values is cut into."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one parameter does to one figure, all others left as they come.
+
+    Attributes:
+        share: S of the parameter, 0 to 1.
+        chance: what a parameter without effect explains by chance where designs are a sample.
+        logarithmic: whether `share` is of the figure's logarithm.
+        levels: its values, or ranges of them.
+        means: mean figure of each level (geometric where logarithmic), in the figure's unit.
+    """
+
+    parameter: str
+    share: float
+    chance: float
+    logarithmic: bool
+    levels: tuple[str, ...]
+    means: tuple[float, ...]
+
+    @property
+    def swing(self) -> float:
+        """The greatest mean over the least where logarithmic, else their difference."""
+        most, least = max(self.means), min(self.means)
+        return most / least if self.logarithmic else most - least
+
+
+def effects(view: View, figure: str) -> list[Effect]:
+    """The effect of every varying parameter on a figure, the greatest first.
+
+    Only feasible designs that have the figure count; without any there are no effects.
+    """
+    values = view.values(figure)
+    rows = np.flatnonzero(view.feasible & np.isfinite(values))
+    if not len(rows):
+        return []
+    y = values[rows]
+    logarithmic = bool((y > 0).all())
+    if logarithmic:
+        y = np.log(y)
+    found = []
+    for name in view.varying:
+        levels = view.levels(name)
+        labels, places = _grouped(levels.values, levels.places[rows], levels.numeric)
+        share, means = explained(y, places, len(labels))
+        kept = [i for i, mean in enumerate(means) if not np.isnan(mean)]
+        found.append(
+            Effect(
+                parameter=name,
+                share=share,
+                chance=(len(kept) - 1) / max(1, len(rows) - 1),
+                logarithmic=logarithmic,
+                levels=tuple(labels[i] for i in kept),
+                means=tuple(float(np.exp(means[i]) if logarithmic else means[i]) for i in kept),
+            )
+        )
+    return sorted(found, key=lambda effect: -effect.share)
+
+
+def explained(y: Floats, places: Integers, levels: int) -> tuple[float, Floats]:
+    """S of a parameter, and the mean of y at each level (NaN where it has no design).
+
+    Args:
+        y: float64 [designs].
+        places: int64 [designs], the parameter's level, below `levels`.
+    """
+    counts = np.bincount(places, minlength=levels)
+    centred = y - y.mean()
+    sums = np.bincount(places, centred, minlength=levels)
+    with np.errstate(invalid="ignore"):
+        means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    whole = float((centred**2).sum())
+    # What rounding leaves of equal numbers is no variance.
+    if whole <= len(y) * (1e-12 * max(1.0, float(np.abs(y).max()))) ** 2:
+        return 0.0, means + y.mean()
+    between = float((counts * np.nan_to_num(means) ** 2).sum())
+    return min(1.0, between / whole), means + y.mean()
+
+
+def complete(view: View) -> bool:
+    """Whether the feasible designs are a full factorial: every combination of levels, once."""
+    sizes = [len(view.levels(name).values) for name in view.varying]
+    if len(view) != prod(sizes) or not view.feasible.all():
+        return False
+    number = np.zeros(len(view), np.int64)
+    for name, size in zip(view.varying, sizes, strict=True):
+        number = number * size + view.levels(name).places
+    return len(np.unique(number)) == len(view)
+
+
+def _grouped(
+    values: Sequence[object], places: Integers, numeric: bool
+) -> tuple[list[str], Integers]:
+    """Names of levels, and each design's; a long row of numbers is cut into `BINS` parts."""
+    if not numeric or len(values) <= 2 * BINS:
+        return [shown(value) for value in values], places
+    edges = np.unique(np.quantile(places, np.linspace(0, 1, BINS + 1), method="lower"))
+    starts = edges[:-1] if len(edges) > 1 else edges
+    part = np.searchsorted(starts, places, side="right") - 1
+    ends = [*(int(start) - 1 for start in starts[1:]), int(edges[-1])]
+    names = [
+        f"{shown(values[int(start)])} to {shown(values[end])}"
+        for start, end in zip(starts, ends, strict=True)
+    ]
+    return names, np.asarray(part, np.int64)
