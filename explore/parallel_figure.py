@@ -93,11 +93,12 @@ def parallel_figure(view: View) -> Figure:
 
 def _below(view: View, some: int, front: int) -> str:
     others = int(view.feasible.sum()) - len(view.front)
-    words = [subtitle(view)]
+    words = [f"{len(view.front):,} of the front", f"{others:,} others that are feasible"]
     if front < len(view.front):
-        words.append(f"{front} of {len(view.front):,} of the front")
-    words.append(f"{some} of {others:,} others" if some < others else f"{others:,} others")
-    return ", ".join(words)
+        words[0] = f"{front} of {words[0]}"
+    if some < others:
+        words[1] = f"{some} of {words[1]}"
+    return f"{subtitle(view)}: {', '.join(words)}"
 
 
 def _spread(rows: Integers, most: int) -> Integers:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 
@@ -106,14 +105,18 @@ def explained(y: Floats, places: Integers, levels: int) -> tuple[float, Floats]:
 
 
 def complete(view: View) -> bool:
-    """Whether the feasible designs are a full factorial: every combination of levels, once."""
-    sizes = [len(view.levels(name).values) for name in view.varying]
-    if len(view) != prod(sizes) or not view.feasible.all():
-        return False
-    number = np.zeros(len(view), np.int64)
-    for name, size in zip(view.varying, sizes, strict=True):
-        number = number * size + view.levels(name).places
-    return len(np.unique(number)) == len(view)
+    """Whether the feasible designs are a full factorial: every combination of the levels that
+    they have, once."""
+    rows = np.flatnonzero(view.feasible)
+    size = 1
+    number = np.zeros(len(rows), np.int64)
+    for name in view.varying:
+        present, places = np.unique(view.levels(name).places[rows], return_inverse=True)
+        size *= len(present)
+        if size > len(rows):
+            return False
+        number = number * len(present) + places
+    return size == len(rows) and len(np.unique(number)) == len(rows)
 
 
 def _grouped(

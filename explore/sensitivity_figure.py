@@ -42,7 +42,8 @@ def sensitivity_figure(view: View) -> Figure:
         panels = figure.subplots(1, len(objectives), squeeze=False, sharey=True)[0]
         for axes, name in zip(panels, objectives, strict=True):
             by_name = {effect.parameter: effect for effect in found[name]}
-            _panel(axes, view, name, [by_name[one] for one in order], whole)
+            together = _together(view, name, found[name]) if whole else None
+            _panel(axes, view, name, [by_name[one] for one in order], together)
         names = [shorten(plain(name), 28) for name in order]
         panels[0].set_yticks(range(rows), [*names, *(["together"] if whole else [])])
         panels[0].set_ylim(rows - 0.4, -0.6)
@@ -58,24 +59,32 @@ def _explanation(below: str, whole: bool, wide: bool) -> str:
     return f"{below}; {kind}{'; ' if wide else chr(10)}{formula}"
 
 
-def _panel(axes: Axes, view: View, name: str, shown: list[Effect], whole: bool) -> None:
+def _together(view: View, name: str, found: list[Effect]) -> float:
+    """The share that no parameter explains by itself."""
+    values = view.values(name)[view.feasible]
+    if not len(values) or values.min() == values.max():
+        return 0.0
+    return max(0.0, 1 - sum(effect.share for effect in found))
+
+
+def _panel(axes: Axes, view: View, name: str, shown: list[Effect], together: float | None) -> None:
     shares = [100 * effect.share for effect in shown]
     axes.barh(range(len(shown)), shares, height=0.66, color=FRONT, zorder=2)
     maximise = view.info.objectives[name]
     for place, effect in enumerate(shown):
-        if not whole:
-            chance = 100 * effect.chance
+        chance = 100 * effect.chance if together is None else 0.0
+        if chance:
             axes.plot([chance] * 2, [place - 0.33, place + 0.33], color=BEST, linewidth=1.2)
         axes.annotate(
             _note(effect, maximise),
-            (100 * max(effect.share, 0 if whole else effect.chance), place),
+            (max(100 * effect.share, chance), place),
             (3, 0),
             textcoords="offset points",
             va="center",
             fontsize=5.5,
         )
-    if whole:
-        rest = max(0.0, 100 - sum(shares))
+    if together is not None:
+        rest = 100 * together
         axes.barh(len(shown), rest, height=0.66, color="#A9B4C0", zorder=2)
         axes.annotate(
             f"{rest:.0f} %" if rest >= 0.5 else "below 1 %",
@@ -88,7 +97,7 @@ def _panel(axes: Axes, view: View, name: str, shown: list[Effect], whole: bool) 
     log = "log " if shown and shown[0].logarithmic else ""
     axes.set_xlabel(f"% of the variance of {log}{title(name)}")
     # Names of bars stand to their right.
-    axes.set_xlim(0, 165)
+    axes.set_xlim(0, 155)
     axes.set_xticks([0, 25, 50, 75, 100])
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
