@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nofm.explore.sensitivity import effects
-from nofm.explore.style import BEST, OTHERS, measure, subtitle
+from nofm.explore.style import BEST, OTHERS, digits, measure, subtitle
 from nofm.explore.view import Floats, Integers, View, shown
 from nofm.simulator.report import figures
 from nofm.simulator.report.units import plain, shorten
@@ -150,7 +150,7 @@ def _figure_axis(view: View, name: str) -> _Axis:
     arrow = "better ↑" if view.info.objectives[name] else "better ↓"
     heading = f"{found.label}\n{arrow}"
     if low == high:
-        return _Axis(heading, np.full(len(view), 0.5), [(0.5, f"{low:.3g}")])
+        return _Axis(heading, np.full(len(view), 0.5), [(0.5, digits(low))])
 
     def place(values: Floats) -> Floats:
         ends = np.array([low, high])
@@ -160,7 +160,7 @@ def _figure_axis(view: View, name: str) -> _Axis:
         return (values - ends[0]) / (ends[1] - ends[0])
 
     middle = np.sqrt(low * high) if found.log else (low + high) / 2
-    ticks = [(float(place(np.array(v))), f"{v:.3g}") for v in (low, middle, high)]
+    ticks = [(float(place(np.array(v))), digits(float(v))) for v in (low, middle, high)]
     return _Axis(heading, place(found.values), ticks)
 
 

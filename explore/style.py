@@ -62,7 +62,9 @@ def measure(view: View, name: str) -> Measure:
     values = view.values(name)
     known = values[view.feasible & np.isfinite(values)]
     positive = bool(len(known)) and bool((known > 0).all())
-    scale = scale_for(known.tolist() if positive else [], units(name))
+    # The unit suits the middle, in proportion, so that neither end has too many digits.
+    middle = [float(np.sqrt(known.min()) * np.sqrt(known.max()))] if positive else []
+    scale = scale_for(middle, units(name))
     unit = _POWERS.get(scale.unit, scale.unit)
     words = shorten(title(name), 30)
     log = positive and bool(known.max() > 3 * known.min())
@@ -71,3 +73,12 @@ def measure(view: View, name: str) -> Measure:
 
 _POWERS = {"k": "10³", "M": "10⁶", "G": "10⁹", "T": "10¹²", "P": "10¹⁵", "E": "10¹⁸"}
 """Of counts, which have no unit of their own."""
+
+
+def digits(value: float) -> str:
+    """A number in three digits, without an exponent.
+
+    >>> digits(1563.3), digits(0.0423)
+    ('1,560', '0.0423')
+    """
+    return f"{float(f'{value:.3g}'):,.12g}"

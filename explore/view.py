@@ -31,6 +31,7 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 JOULES: Units = {"pJ": 1e-12, "nJ": 1e-9, "µJ": 1e-6, "mJ": 1e-3, "J": 1, "kJ": 1e3, "MJ": 1e6}
 JOULE_SECONDS: Units = {"nJ s": 1e-9, "µJ s": 1e-6, "mJ s": 1e-3, "J s": 1, "kJ s": 1e3}
 WATTS: Units = {"mW": 1e-3, "W": 1, "kW": 1e3}
+KIB: Units = {"KiB": 1, "MiB": 1024}
 PLAIN: Units = {"": 1}
 
 FIGURES: Mapping[str, tuple[str, Units]] = {
@@ -39,6 +40,8 @@ FIGURES: Mapping[str, tuple[str, Units]] = {
     "energy_joules": ("energy", JOULES),
     "edp": ("energy × time", JOULE_SECONDS),
     "dram_bytes": ("DRAM traffic", BYTES),
+    "peak_macs_per_cycle": ("USPEs", COUNT),
+    "buffers_kib": ("buffers", KIB),
     "lut": ("LUTs", COUNT),
     "ff": ("flip-flops", COUNT),
     "dsp": ("DSPs", COUNT),
@@ -201,7 +204,17 @@ class View:
             InputError: there is no such machine.
         """
         entries = {k: v for k, v in self.parameters(row).items() if is_hardware(k)}
+        for name, value in entries.items():
+            if isinstance(value, str) and isinstance(self._base_entry(name), list):
+                # A table has no lists: it has their items with spaces between.
+                entries[name] = value.split()
         return self.info.base.with_values(**entries)
+
+    def _base_entry(self, dotted: str) -> Any:
+        entry: Any = self.info.base.to_document()
+        for key in dotted.split("."):
+            entry = entry.get(key) if isinstance(entry, dict) else None
+        return entry
 
     def step(self, row: int, known: dict[Any, StepResult] | None = None) -> StepResult:
         """One design's training step, simulated.

@@ -36,8 +36,8 @@ def roofline_figure(result: StepResult) -> Figure:
     machine = result.accelerator
     bandwidth = machine.dram.bandwidth_gbps
     dense_peak = machine.peak_macs_per_cycle * machine.clock_hz / 1e9
-    points = _points(result)
-    peaks = _peaks(points)
+    points = roofline_points(result)
+    peaks = roofline_peaks(points)
     with figures.styled():
         figure = figures.canvas(figures.COLUMN_INCHES, 3.2)
         axes = figure.add_subplot()
@@ -97,7 +97,7 @@ def roofline_figure(result: StepResult) -> Figure:
 
 
 @dataclass
-class _Point:
+class Point:
     """Products of one stage, dataflow and pattern that lie in the same place.
 
     Attributes:
@@ -118,17 +118,17 @@ class _Point:
     area: float = 0.0
 
 
-def _points(result: StepResult) -> list[_Point]:
+def roofline_points(result: StepResult) -> list[Point]:
     """What the figure shows, the costliest first."""
     layers = result.layers[summary.is_product(result.layers)]
-    points: dict[tuple[Any, ...], _Point] = {}
+    points: dict[tuple[Any, ...], Point] = {}
     for row in summary.records(layers):
         intensity = row["macs"] / max(row["dram_bytes"], 1)
         rate = row["macs"] * result.accelerator.clock_hz / row["cycles"] / 1e9
         kind = (row["stage"], row["dataflow"], row["pattern"])
         # Within about 2 %, no eye keeps them apart.
         place = (round(math.log10(intensity), 2), round(math.log10(rate), 2))
-        point = points.setdefault((*kind, *place), _Point(*kind, intensity, rate))
+        point = points.setdefault((*kind, *place), Point(*kind, intensity, rate))
         point.cycles += row["cycles"]
         point.layers.append(row["layer"])
     most = max(point.cycles for point in points.values())
@@ -144,7 +144,7 @@ def _ratio(pattern: str) -> float:
     return int(group) / int(kept)
 
 
-def _peaks(points: Iterable[_Point]) -> dict[float, str]:
+def roofline_peaks(points: Iterable[Point]) -> dict[float, str]:
     """Names of the array's peaks by how many times the dense one they are."""
     peaks = {1.0: ["dense"]}
     for point in points:
@@ -160,7 +160,7 @@ def _slope_degrees(axes: Axes, bandwidth: float, left: float, right: float) -> f
     return float(np.degrees(np.arctan2(y1 - y0, x1 - x0)))
 
 
-def _legend(points: Sequence[_Point]) -> list[Any]:
+def _legend(points: Sequence[Point]) -> list[Any]:
     from matplotlib.lines import Line2D
 
     def dot(colour: str, marker: str, label: str, fill: _Fill = "full") -> Line2D:
@@ -192,7 +192,7 @@ LABELS = 4
 """Points that are named."""
 
 
-def _mark(point: _Point) -> Mark:
+def _mark(point: Point) -> Mark:
     more = f" ×{len(point.layers)}" if len(point.layers) > 1 else ""
     name = f"{shorten(plain(point.layers[0]), 22)} {point.stage.upper()}{more}"
     return Mark(point.intensity, point.rate, point.area, name)
