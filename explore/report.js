@@ -588,7 +588,8 @@ const drawTimeline = (step) => {
   jobs.cycles.forEach((cycles, i) => {
     const [from, to] = [at(jobs.start_cycle[i]).toFixed(2), at(jobs.start_cycle[i] + cycles).toFixed(2)];
     dram += `L${from} ${y(jobs.dram_bytes[i] / (cycles * step.peak_bytes_per_cycle)).toFixed(2)}H${to}`;
-    array += `${array ? "L" : "M"}${from} ${y(jobs.utilization[i]).toFixed(2)}H${to}`;
+    // Without the jumps between jobs, which would hide what lies behind them.
+    array += `M${from} ${y(jobs.utilization[i]).toFixed(2)}H${to}`;
   });
   svg.append(drawing("path", { class: "dram", d: `${dram}V${y(0)}Z` }));
   svg.append(drawing("path", { class: "used", d: array }));
@@ -683,7 +684,7 @@ const list = virtualTable(
         width: Math.min(18, longestOf(parameter.levels)),
       })),
     ...figures.map((figure, place) => ({
-      title: `${figure.title}${figure.objective ? " *" : ""}\n${scales[place].unit}`.trimEnd(),
+      title: `${figure.title}${figure.objective ? "\u00a0*" : ""}\n${scales[place].unit}`.trimEnd(),
       text: (row) => figureText(place, row),
       value: (row) => figure.values[row],
       first: figure.maximise ? -1 : 1,

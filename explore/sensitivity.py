@@ -125,10 +125,9 @@ def _grouped(
     """Names of levels, and each design's; a long row of numbers is cut into `BINS` parts."""
     if not numeric or len(values) <= 2 * BINS:
         return [shown(value) for value in values], places
-    edges = np.unique(np.quantile(places, np.linspace(0, 1, BINS + 1), method="lower"))
-    starts = edges[:-1] if len(edges) > 1 else edges
+    starts = np.unique(np.sort(places)[np.arange(BINS) * len(places) // BINS])
     part = np.searchsorted(starts, places, side="right") - 1
-    ends = [*(int(start) - 1 for start in starts[1:]), int(edges[-1])]
+    ends = [*(int(start) - 1 for start in starts[1:]), int(places.max())]
     names = [
         f"{shown(values[int(start)])} to {shown(values[end])}"
         for start, end in zip(starts, ends, strict=True)

@@ -1,4 +1,4 @@
-"""What tests of sweeps share: made-up results, and a browser that opens pages.
+"""What tests of a sweep's pictures and page share: made-up results, a browser that opens pages.
 
 The browser is any Chromium, driven over its DevTools protocol through two pipes, with nothing but
 the standard library.
@@ -15,10 +15,19 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+
+from nofm.dataflow.accelerator import load
+from nofm.explore.space_info import SpaceInfo
+from nofm.explore.view import View
+from nofm.workloads.layer import Linear
+from nofm.workloads.trace import Trace
 
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 PATIENCE_SECONDS = 60
@@ -229,3 +238,81 @@ def open_page(browser: Browser) -> Iterator[Open]:
     yield opened
     for page in pages:
         page.close()
+
+
+TRACE = Trace(
+    name="net",
+    batch=8,
+    layers=(
+        Linear(name="first", batch=8, rows=16, in_features=64, out_features=64, prunable=False),
+        Linear(name="second", batch=8, rows=16, in_features=64, out_features=128),
+        Linear(name="third", batch=8, in_features=128, out_features=64),
+    ),
+)
+GRID: dict[str, list[Any]] = {
+    "array.rows": [4, 8, 16],
+    "array.columns": [4, 8],
+    "pattern": ["2:4", "2:8", "3:8"],
+    "dram.bandwidth_gbps": [0.8, 3.2, 12.8],
+}
+OBJECTIVES = {"seconds": False, "energy_joules": False}
+
+
+def _made(
+    grid: dict[str, list[Any]] | None = None,
+    objectives: dict[str, bool] | None = None,
+    *,
+    trace: Trace = TRACE,
+    noise: float = 0.05,
+) -> View:
+    """Figures by a formula, with the true front marked; the array lacks 3:8."""
+    grid, objectives = grid or GRID, objectives or OBJECTIVES
+    table = pd.DataFrame(list(product(*grid.values())), columns=list(grid))
+    table["workload"], table["batch"], table["method"] = trace.name, trace.batch, "bdwp"
+    if "pattern" not in grid:
+        table["pattern"] = "2:8"
+    random = np.random.default_rng(1)
+    macs = table.get("array.rows", pd.Series(8, table.index)) * table.get("array.columns", 4)
+    share = np.array([1 / float(p.split(":")[1]) for p in table["pattern"]])
+    slow = 1 / table.get("dram.bandwidth_gbps", pd.Series(3.2, table.index))
+    jitter = random.uniform(1, 1 + noise, len(table))
+    table["seconds"] = 0.02 * (share / macs + 0.01 * slow) * jitter
+    table["energy_joules"] = 0.001 * (share + 0.2 + macs / 400) * random.permutation(jitter)
+    table["cycles"] = (table["seconds"] * 2e8).round().astype("Int64")
+    table["lut"] = (3000 + 600 * macs).astype("Int64")
+    table["feasible"] = table["pattern"] != "3:8"
+    table["error"] = np.where(table["feasible"], "", "accelerator 'x' does not support <3:8>")
+    unknown = ~table["feasible"]
+    for name in ("seconds", "energy_joules", "cycles", "lut"):
+        table[name] = table[name].mask(unknown)
+    signs = np.array([-1.0 if most else 1.0 for most in objectives.values()])
+    values = table[list(objectives)].astype(float).to_numpy() * signs
+    table["pareto"] = [
+        bool(ok)
+        and not ((values <= mine).all(axis=1) & (values < mine).any(axis=1))[~unknown].any()
+        for mine, ok in zip(values, table["feasible"], strict=True)
+    ]
+    table.insert(0, "design", np.arange(len(table)) + 100)
+    steps = ("workload", "batch", "method", "pattern")
+    info = SpaceInfo(
+        base=load("sat-4x4"),
+        parameters=(*steps, *(name for name in grid if name not in steps)),
+        objectives=objectives,
+        traces={(trace.name, trace.batch): trace},
+    )
+    return View(table, info)
+
+
+MakeView = Callable[..., View]
+
+
+@pytest.fixture(scope="session")
+def make_view() -> MakeView:
+    """Makes results: `make_view(grid, objectives, trace=..., noise=...)`."""
+    return _made
+
+
+@pytest.fixture(scope="session")
+def view(make_view: MakeView) -> View:
+    """54 designs, 18 of them infeasible, by time and energy."""
+    return make_view()
