@@ -50,7 +50,9 @@ def parallel_figure(view: View) -> Figure:
     some, best = _spread(others, LINES), view.best
     front = _spread(view.front, FRONT_LINES)
     parameters = _parameters(view)
-    axes_of = [_parameter_axis(view, name) for name in parameters]
+    # Headings must not meet: about this many characters fit side by side.
+    wide = min(20, 110 // (len(parameters) + len(view.info.objectives)))
+    axes_of = [_parameter_axis(view, name, wide) for name in parameters]
     axes_of += [_figure_axis(view, name) for name in view.info.objectives]
     with figures.styled():
         from matplotlib import colormaps
@@ -117,10 +119,10 @@ def _parameters(view: View) -> list[str]:
     return [name for name in view.varying if name in most]
 
 
-def _parameter_axis(view: View, name: str) -> _Axis:
+def _parameter_axis(view: View, name: str, wide: int) -> _Axis:
     levels = view.levels(name)
     heading = plain(name).replace(".", ".\n", 1)
-    heading = "\n".join(shorten(line, 18) for line in heading.split("\n"))
+    heading = "\n".join(shorten(line, wide) for line in heading.split("\n"))
     count = len(levels.values)
     if levels.numeric and count > LEVELS:
         numbers = np.array(levels.values, np.float64)

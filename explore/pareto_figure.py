@@ -71,7 +71,7 @@ def _below(view: View) -> str:
     """The lines below the title: what was swept, and what labels give."""
     names = " / ".join(name.rsplit(".", 1)[-1] for name in named(view))
     lines = [subtitle(view), *([f"labels: number: {plain(names)}"] if names else [])]
-    return "\n".join(shorten(line, 64) for line in lines)
+    return "\n".join(shorten(line, 54) for line in lines)
 
 
 def _panel(axes: Axes, view: View, x: str, y: str) -> None:

@@ -6,13 +6,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.path import Path
+    from matplotlib.transforms import Bbox
+
+Pair = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,6 @@ def label_points(
     such place. No label covers one of `lines`, which are in pixels.
     """
     from matplotlib.path import Path as Line
-    from matplotlib.text import Text
     from matplotlib.transforms import Bbox
 
     frame = axes.get_window_extent()
@@ -86,21 +88,10 @@ def label_points(
     for place, mark in zip(places[:most], marks, strict=False):
         if not mark.label:
             continue
+        size = _size(axes, mark.label)
         for distance, (x, y, align) in product(_DISTANCES, directions):
-            note = axes.annotate(
-                mark.label,
-                (mark.x, mark.y),
-                (distance * x, distance * y),
-                textcoords="offset points",
-                ha=align,
-                va="center",
-                fontsize=5.5,
-                bbox={"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 0.5},
-                zorder=2.5,
-                arrowprops={"arrowstyle": "-", "linewidth": 0.4, "shrinkA": 0, "shrinkB": 1},
-            )
-            note.get_window_extent()  # places it; that box would hold the leader too
-            box = Text.get_window_extent(note).padded(2)
+            offset = (distance * x, distance * y)
+            box = _box(place + np.multiply(offset, pixels), size, align).padded(2)
             leader = Line([place, ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)])
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0
             touches = (
@@ -109,8 +100,43 @@ def label_points(
                 or any(other.intersects_bbox(box, filled=False) for other in (*leaders, *lines))
             )
             if inside and not touches:
+                _write(axes, mark, offset, align)
                 boxes.append(box)
                 leaders.append(leader)
                 break
-            note.remove()
     return len(leaders)
+
+
+_FONT_SIZE = 5.5
+
+
+def _size(axes: Axes, label: str) -> tuple[float, float]:
+    """Width and height of a label in pixels."""
+    text = axes.text(0.5, 0.5, label, fontsize=_FONT_SIZE, transform=axes.transAxes)
+    box = text.get_window_extent()
+    text.remove()
+    return box.width, box.height
+
+
+def _box(anchor: Pair, size: tuple[float, float], align: str) -> Bbox:
+    """Where a label lies whose anchor is in the middle of its height."""
+    from matplotlib.transforms import Bbox
+
+    width, height = size
+    left = anchor[0] - {"left": 0.0, "center": width / 2, "right": width}[align]
+    return Bbox.from_bounds(left, anchor[1] - height / 2, width, height)
+
+
+def _write(axes: Axes, mark: Mark, offset: tuple[float, float], align: str) -> None:
+    axes.annotate(
+        mark.label,
+        (mark.x, mark.y),
+        offset,
+        textcoords="offset points",
+        ha=align,
+        va="center",
+        fontsize=_FONT_SIZE,
+        bbox={"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 0.5},
+        zorder=2.5,
+        arrowprops={"arrowstyle": "-", "linewidth": 0.4, "shrinkA": 0, "shrinkB": 1},
+    )

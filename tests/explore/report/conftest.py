@@ -97,9 +97,7 @@ class Browser:
             page.events.append((message["method"], message["params"]))
         return message
 
-    def open(
-        self, path: Path, *, width: int = 1280, height: int = 900, dark: bool = False
-    ) -> Page:
+    def open(self, path: Path, *, width: int = 1280, height: int = 900, dark: bool = False) -> Page:
         """A page from a file, loaded."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
