@@ -71,7 +71,12 @@ def parallel_figure(view: View) -> Figure:
         )
         shades = np.linspace(0.0, 0.85, max(1, len(front)))
         axes.add_collection(
-            LineCollection(lines(front), colors=colormaps["viridis"](shades), zorder=3)
+            LineCollection(
+                lines(front),
+                colors=colormaps["viridis"](shades),
+                linewidths=1.0 if len(front) <= 30 else 0.5,
+                zorder=3,
+            )
         )
         axes.add_collection(
             LineCollection(lines(np.array([best])), colors=BEST, linewidths=1.8, zorder=4)

@@ -23,6 +23,9 @@ PANELS = 3
 POINTS = 2_000
 """Designs that are drawn as points; more of them are counted in hexagons."""
 
+MANY = 40
+"""Designs of a front that have room for large points."""
+
 LABELS = 7
 """Designs of the front that are named, where there is room."""
 
@@ -93,10 +96,10 @@ def _panel(axes: Axes, view: View, x: str, y: str) -> None:
     axes.scatter(
         xs[view.front],
         ys[view.front],
-        s=16,
+        s=16 if len(view.front) <= MANY else 7,
         color=FRONT,
         edgecolors="white",
-        linewidths=0.4,
+        linewidths=0.4 if len(view.front) <= MANY else 0.0,
         zorder=4,
     )
     axes.scatter(

@@ -53,10 +53,10 @@ const middle = (values) => {
   return Math.sqrt(low) * Math.sqrt(high);
 };
 const scales = figures.map((figure) => scaleFor(middle(figure.values), figure.units));
-const digits = (value) =>
-  Math.abs(value) >= 100
+const digits = (value, whole) =>
+  Math.abs(value) >= 100 || whole
     ? value.toLocaleString("en-US", { maximumFractionDigits: 0 })
-    : value.toLocaleString("en-US", { minimumSignificantDigits: Number.isInteger(value) ? 1 : 3, maximumSignificantDigits: 3 });
+    : value.toLocaleString("en-US", { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
 const figureTitle = (place) => {
   const { unit } = scales[place];
   return unit ? `${figures[place].title} (${unit})` : figures[place].title;
@@ -65,7 +65,8 @@ const figureText = (place, row) => {
   const value = figures[place].values[row];
   if (value === null) return "–";
   if (unitless(figures[place].units)) return amount(value, figures[place].units);
-  return digits(value / scales[place].size);
+  const whole = Number.isInteger(value) && scales[place].size === 1;
+  return value === 0 ? "0" : digits(value / scales[place].size, whole);
 };
 const level = (parameter, row) => parameter.levels[parameter.of[row]];
 

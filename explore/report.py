@@ -47,6 +47,10 @@ DETAILS = 16
 """Designs whose training step the page holds: the best, and others evenly over the front."""
 
 
+MEANS = 12
+"""Values of a parameter whose means are listed; of more, the least and the greatest mean."""
+
+
 def write(
     folder: str | os.PathLike[str],
     table: pd.DataFrame,
@@ -273,6 +277,8 @@ def _held(view: View, content: Mapping[str, Any]) -> str:
             f"The page holds {shown_designs:,} of {all_of:,} designs: all {front:,} of the front, "
             f"and {shown_designs - front:,} of the {all_of - front:,} others, evenly over the table"
         )
+    if not steps:
+        return f"{words}."
     which = f"all {front:,}" if steps >= front else f"{steps:,} of the {front:,}"
     return (
         f"{words}. The training steps of {which} designs of the front were simulated when it was "
@@ -285,11 +291,30 @@ def _explained(view: View) -> str:
     rows = []
     for name in view.info.objectives:
         for effect in sensitivity.effects(view, name):
-            levels = zip(effect.levels, effect.means, strict=True)
+            levels = list(zip(effect.levels, effect.means, strict=True))
+            if len(levels) > MEANS:
+                levels = sorted(levels, key=lambda level: level[1])
+                levels = [levels[0], levels[-1]]
             means = "; ".join(f"{level}: {amount(mean, units(name))}" for level, mean in levels)
             rows.append(
                 f'<tr><th scope="row" class="text">{text(effect.parameter)}</th>'
                 f'<td class="text">{text(title(name))}</td><td>{100 * effect.share:.1f}</td>'
                 f'<td class="text means">{text(means)}</td></tr>'
             )
-    return "\n".join(rows)
+    if not rows:
+        return ""
+    lines = "\n".join(rows)
+    return f"""<details>
+<summary>The same as a table</summary>
+<p>Share: variance between the means of the parameter's values over the whole variance, in
+logarithms where all figures are positive. Only feasible designs count.</p>
+<div class="scroll tall" tabindex="0" role="region" aria-label="What each parameter explains">
+<table>
+<thead><tr><th scope="col" class="text">parameter</th><th scope="col" class="text">objective</th>
+<th scope="col">share\n%</th><th scope="col" class="text">mean by value</th></tr></thead>
+<tbody>
+{lines}
+</tbody>
+</table>
+</div>
+</details>"""

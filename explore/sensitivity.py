@@ -10,7 +10,8 @@ designs. Over a full factorial space this is Sobol's first-order index with ever
 likely (I. M. Sobol', "Sensitivity estimates for nonlinear mathematical models", 1993): the shares
 sum to at most 1, and what is missing comes from parameters acting together. Where designs were
 chosen otherwise, or some are infeasible, levels are not evenly mixed: shares then overlap, and
-even a parameter without any effect explains about (levels - 1) / (designs - 1).
+even a parameter without any effect explains about (levels - 1) / (designs - 1). A number of which
+most values occur only a few times is there cut into ranges, which take the place of its levels.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import numpy as np
 from nofm.explore.view import Floats, Integers, View, shown
 
 BINS = 8
-"""Parts, equally full, that a numeric parameter of more values is cut into."""
+"""Ranges, equally full, that a numeric parameter with more than twice as many values is cut into
+where designs are no full factorial."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,12 @@ def effects(view: View, figure: str) -> list[Effect]:
     if logarithmic:
         y = np.log(y)
     found = []
+    whole = complete(view)
     for name in view.varying:
         levels = view.levels(name)
-        labels, places = _grouped(levels.values, levels.places[rows], levels.numeric)
+        places, labels = levels.places[rows], [shown(value) for value in levels.values]
+        if not whole and levels.numeric and len(labels) > 2 * BINS:
+            labels, places = _ranges(levels.values, places)
         share, means = explained(y, places, len(labels))
         kept = [i for i, mean in enumerate(means) if not np.isnan(mean)]
         found.append(
@@ -119,12 +124,8 @@ def complete(view: View) -> bool:
     return size == len(rows) and len(np.unique(number)) == len(rows)
 
 
-def _grouped(
-    values: Sequence[object], places: Integers, numeric: bool
-) -> tuple[list[str], Integers]:
-    """Names of levels, and each design's; a long row of numbers is cut into `BINS` parts."""
-    if not numeric or len(values) <= 2 * BINS:
-        return [shown(value) for value in values], places
+def _ranges(values: Sequence[object], places: Integers) -> tuple[list[str], Integers]:
+    """Names of `BINS` ranges of ascending numbers, and each design's."""
     starts = np.unique(np.sort(places)[np.arange(BINS) * len(places) // BINS])
     part = np.searchsorted(starts, places, side="right") - 1
     ends = [*(int(start) - 1 for start in starts[1:]), int(places.max())]

@@ -273,7 +273,7 @@ def test_numbers_have_three_digits_and_no_exponent() -> None:
     ]
 
 
-def test_a_million_designs_are_drawn(make_view) -> None:
+def test_hundreds_of_thousands_of_designs_are_drawn(make_view) -> None:
     """By hexagons, samples and sums: nothing grows with each design but sums."""
     small = make_view()
     table = pd.concat([small.table] * 4000, ignore_index=True).rename_axis("design")

@@ -137,6 +137,14 @@ def test_many_numbers_are_cut_into_parts_that_cover_them() -> None:
     assert found["q"].share < 4 * found["q"].chance
 
 
+def test_a_full_factorial_is_never_cut_and_what_is_together_is_exact() -> None:
+    table, names = factorial([40, 3])
+    y = np.exp(np.random.default_rng(5).normal(size=40))[table["p0"]] * (1 + table["p1"])
+    found = effects(view_of(table.assign(y=y), names), "y")
+    assert sorted(len(effect.levels) for effect in found) == [3, 40]
+    assert sum(effect.share for effect in found) == pytest.approx(1)
+
+
 def test_a_full_factorial_is_told_from_a_part_of_one() -> None:
     table, names = factorial([2, 3, 2])
     table["y"] = 1.0
