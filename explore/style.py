@@ -76,9 +76,11 @@ _POWERS = {"k": "10³", "M": "10⁶", "G": "10⁹", "T": "10¹²", "P": "10¹⁵
 
 
 def digits(value: float) -> str:
-    """A number in three digits, without an exponent.
+    """A number in three digits, a whole one in five, without an exponent.
 
-    >>> digits(1563.3), digits(0.0423)
-    ('1,560', '0.0423')
+    >>> digits(1563.3), digits(1024.0), digits(0.0423)
+    ('1,560', '1,024', '0.0423')
     """
+    if value == int(value) and abs(value) < 1e5:
+        return f"{int(value):,}"
     return f"{float(f'{value:.3g}'):,.12g}"
