@@ -102,6 +102,8 @@ def test_a_front_of_two_objectives_is_joined_by_a_staircase_that_nothing_lies_be
         view = make_view(objectives=objectives)
         (line,) = pareto_figure(view).axes[0].lines
         xs, ys = line.get_xdata(), line.get_ydata()
+        # Level or upright, never slanted.
+        assert (np.diff(xs) * np.diff(ys) == 0).all()
         x, y = (measure(view, name).values[view.feasible] for name in objectives)
         sign = -1 if objectives.get("lut") else 1
         for one, other in zip(x, y, strict=True):
