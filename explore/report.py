@@ -1,7 +1,7 @@
 """A sweep as one page of HTML that needs nothing else: no network, no other file, no library.
 
-The page's frame, style and script stand beside this file. What it shows is embedded as JSON; the
-script puts it in as text, never as markup, so that no name can become an element.
+The page's frame, style and the parts of its script stand in `page/`. What it shows is embedded as
+JSON; the script puts it in as text, never as markup, so that no name can become an element.
 """
 
 from __future__ import annotations
@@ -47,6 +47,9 @@ DETAILS = 16
 """Designs whose training step the page holds: the best, and others evenly over the front."""
 
 
+SCRIPTS = ("elements", "numbers", "plots", "table", "design", "steps", "filter", "front", "start")
+"""Parts of the page's one script, in their order."""
+
 MEANS = 12
 """Values of a parameter whose means are listed; of more, the least and the greatest mean."""
 
@@ -84,11 +87,11 @@ def page(view: View, *, designs: int = DESIGNS, steps: int = DETAILS, command: s
         chosen = {k: v for k, v in pictures.sweep_figures(view).items() if k != "pareto"}
         drawn = {name: figures.render(figure, "svg") for name, figure in chosen.items()}
     content = data(view, designs=designs, steps=steps)
-    script = asset("report.js", "nofm.explore") + asset("copy.js")
-    return Template(asset("report.html", "nofm.explore")).substitute(
+    script = "".join(_asset(f"{name}.js") for name in SCRIPTS) + asset("copy.js")
+    return Template(_asset("report.html")).substitute(
         title=text(f"Designs: {subtitle(view)}"),
         policy=policy(script),
-        style=asset("page.css") + asset("report.css", "nofm.explore"),
+        style=asset("page.css") + _asset("report.css"),
         workload=text(shown(view.constant.get("workload", "Designs"))),
         lead=text(_lead(view)),
         cards=_cards(view),
@@ -107,6 +110,10 @@ def page(view: View, *, designs: int = DESIGNS, steps: int = DETAILS, command: s
         data=_embedded(content),
         script=script,
     )
+
+
+def _asset(name: str) -> str:
+    return asset(f"page/{name}", "nofm.explore")
 
 
 def data(view: View, *, designs: int = DESIGNS, steps: int = DETAILS) -> dict[str, Any]:
