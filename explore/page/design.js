@@ -47,9 +47,11 @@ const openDesign = (row, { focus = true } = {}) => {
     ...figures
       .filter((figure) => figure.values[row] !== null)
       .map((figure) => {
-        const best = figures.length && data.best >= 0 && row !== data.best ? figure.values[data.best] : null;
+        const other = data.best >= 0 && row !== data.best;
+        const best = other ? figure.values[data.best] : null;
         const ratio = best ? figure.values[row] / best : null;
-        const against = ratio === null ? "" : `${ratio.toPrecision(3)}× design ${data.design[data.best]}`;
+        const name = `design ${data.design[data.best]}`;
+        const against = ratio === null ? "" : `${ratio.toPrecision(3)}× ${name}`;
         return card(figure.title, amount(figure.values[row], figure.units), against);
       }),
   );
@@ -117,14 +119,22 @@ const showStep = (step) => {
   const column = (title, of, units) => {
     const scale = scaleFor(largest(jobs[of]), units);
     const unit = units === data.units.count ? `${scale.unit}cycles` : `${title}\n${scale.unit}`;
-    return { title: unit, text: (i) => scaledText(jobs[of][i], scale), value: (i) => jobs[of][i], first: -1 };
+    const text = (i) => scaledText(jobs[of][i], scale);
+    return { title: unit, text, value: (i) => jobs[of][i], first: -1 };
   };
   const word = (title, of, width) => {
     const text = (i) => texts[jobs[of][i]];
     return { title, text, value: text, left: true, width };
   };
   const longest = jobs.layer.reduce((most, i) => Math.max(most, texts[i].length), 0);
-  const joules = { ...column("energy", "energy_pj", data.units.joules.map(([u, s]) => [u, s * 1e12])) };
+  const share = (title, value) => ({
+    title,
+    text: (i) => percent(value(i)),
+    value,
+    first: -1,
+    width: 5,
+  });
+  const picojoules = data.units.joules.map(([unit, size]) => [unit, size * 1e12]);
   const columns = [
     word("layer", "layer", Math.min(26, longest)),
     word("stage", "stage", 6),
@@ -138,22 +148,24 @@ const showStep = (step) => {
       left: true,
       width: 13,
     },
-    { title: "util.\n%", text: (i) => percent(jobs.utilization[i]), value: (i) => jobs.utilization[i], first: -1, width: 5 },
-    { title: "stalled\n%", text: (i) => percent(stalledShare(jobs, i)), value: (i) => stalledShare(jobs, i), first: -1, width: 5 },
+    share("util.\n%", (i) => jobs.utilization[i]),
+    share("stalled\n%", (i) => stalledShare(jobs, i)),
     word("N:M", "pattern", 5),
     word("on", "dataflow", 9),
     word("tile", "tile", 16),
     column("DRAM", "dram_bytes", data.units.bytes),
-    joules,
+    column("energy", "energy_pj", picojoules),
   ];
   if (step.compared) {
     const text = (i) => (jobs.speedup[i] ? jobs.speedup[i].toFixed(2) : "–");
-    columns.splice(3, 0, { title: "speedup", text, value: (i) => jobs.speedup[i], first: -1, width: 6 });
+    const value = (i) => jobs.speedup[i];
+    columns.splice(3, 0, { title: "speedup", text, value, first: -1, width: 6 });
   }
   virtualTable(byId("one-jobs"), "Jobs of the training step", columns).show(all);
   drawRoofline(step);
   drawTimeline(step);
-  const used = Object.keys(data.stages).filter((stage) => jobs.stage.some((i) => texts[i] === stage));
+  const stages = new Set(jobs.stage.map((i) => texts[i]));
+  const used = Object.keys(data.stages).filter((stage) => stages.has(stage));
   byId("one-stages").replaceChildren(
     ...used.map((stage) => legendEntry(data.stages[stage][0], data.stages[stage][1])),
     ...["circle", "square", "diamond"].flatMap((kind, i) => {
@@ -169,7 +181,10 @@ const showStep = (step) => {
 };
 
 const figureLegend = () => {
-  const entries = [["front", "circle", "var(--front)"], ["other feasible designs", "circle", "var(--other)"]];
+  const entries = [
+    ["front", "circle", "var(--front)"],
+    ["other feasible designs", "circle", "var(--other)"],
+  ];
   if (data.best >= 0) {
     const name = `least product of the objectives: design ${data.design[data.best]}`;
     entries.unshift([name, "diamond", "var(--best)"]);

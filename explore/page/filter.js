@@ -33,6 +33,7 @@ const addBound = (form, name, value, sign) => {
     return found !== null && sign * found >= sign * Number(input.value);
   });
 };
+const count = (number) => number.toLocaleString("en-US");
 const filter = () => {
   const which = byId("which").value;
   const kept = {
@@ -45,13 +46,14 @@ const filter = () => {
   const inFront = shown.filter((row) => data.front[row]).length;
   const held = designs.length === data.counts.designs ? "" : " that the page holds";
   byId("shown").textContent =
-    `${shown.length.toLocaleString("en-US")} of ${designs.length.toLocaleString("en-US")} designs${held}, ` +
-    `${inFront.toLocaleString("en-US")} of the front`;
+    `${count(shown.length)} of ${count(designs.length)} designs${held}, ` +
+    `${count(inFront)} of the front`;
   list.show(shown);
   drawFront();
 };
 
-const rowClass = (row) => `${data.front[row] ? "front" : ""} ${row === opened ? "open" : ""}`.trim();
+const rowClass = (row) =>
+  `${data.front[row] ? "front" : ""} ${row === opened ? "open" : ""}`.trim();
 const longestOf = (texts) => texts.reduce((most, text) => Math.max(most, text.length), 0);
 const list = virtualTable(
   byId("table"),
@@ -76,7 +78,8 @@ const list = virtualTable(
       .map((parameter) => ({
         title: parameter.name.replace(".", ".\n"),
         text: (row) => level(parameter, row),
-        value: (row) => (parameter.numeric ? parameter.values[parameter.of[row]] : level(parameter, row)),
+        value: (row) =>
+          parameter.numeric ? parameter.values[parameter.of[row]] : level(parameter, row),
         left: !parameter.numeric,
         width: Math.min(18, longestOf(parameter.levels)),
       })),

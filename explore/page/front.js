@@ -5,21 +5,28 @@ let spots = [];
 let pointed = -1;
 
 const describe = (row) => {
-  const varying = parameters.filter((one) => one.varies).map((one) => `${one.name} ${level(one, row)}`);
+  const varying = parameters
+    .filter((one) => one.varies)
+    .map((one) => `${one.name} ${level(one, row)}`);
   const found = figures
     .filter((figure) => figure.objective)
     .map((figure) => `${figure.title} ${amount(figure.values[row], figure.units)}`);
-  return `design ${data.design[row]}${data.front[row] ? ", of the front" : ""}\n${varying.join(", ")}\n${found.join(", ")}`;
+  const kind = data.front[row] ? ", of the front" : "";
+  return `design ${data.design[row]}${kind}\n${varying.join(", ")}\n${found.join(", ")}`;
 };
 
 const drawFront = () => {
   const [a, b] = [Number(selects.across.value), Number(selects.up.value)];
   const plotted = (rows) =>
-    rows.filter((row) => data.feasible[row] && figures[a]?.values[row] != null && figures[b].values[row] != null);
+    rows.filter(
+      (row) =>
+        data.feasible[row] && figures[a]?.values[row] != null && figures[b].values[row] != null,
+    );
   const all = plotted(designs);
   hideTip(plotPlace);
   if (!all.length) {
-    plotPlace.replaceChildren(element("p", { class: "notice" }, "No feasible design: nothing to plot."));
+    const nothing = "No feasible design: nothing to plot.";
+    plotPlace.replaceChildren(element("p", { class: "notice" }, nothing));
     spots = [];
     return;
   }
@@ -48,15 +55,17 @@ const drawFront = () => {
     const path = front
       .slice()
       .sort((one, other) => sign * (one.x - other.x))
-      .map(({ x, y }, i) => (i ? `H${x.toFixed(1)}V${y.toFixed(1)}` : `M${x.toFixed(1)} ${y.toFixed(1)}`));
+      .map((one) => [one.x.toFixed(1), one.y.toFixed(1)])
+      .map(([x, y], i) => (i ? `H${x}V${y}` : `M${x} ${y}`));
     svg.append(drawing("path", { class: "stair", d: path.join("") }));
   }
   for (const { row, x, y } of front) {
     const best = row === data.best;
-    svg.append(shape(best ? "diamond" : "circle", x, y, best ? 6.5 : 5, { class: best ? "best" : "front", "data-design": data.design[row] }));
+    const [kind, radius, name] = best ? ["diamond", 6.5, "best"] : ["circle", 5, "front"];
+    svg.append(shape(kind, x, y, radius, { class: name, "data-design": data.design[row] }));
   }
   const current = spots.find(({ row }) => row === opened);
-  if (current) svg.append(drawing("circle", { class: "open", cx: current.x, cy: current.y, r: 10 }));
+  if (current) svg.append(shape("circle", current.x, current.y, 10, { class: "open" }));
   plotPlace.replaceChildren(svg);
   pointed = -1;
 };
@@ -68,13 +77,14 @@ const point = (found, aloud) => {
     hideTip(plotPlace);
     return;
   }
-  plotPlace.querySelector("svg").append(drawing("circle", { class: "ring", cx: found.x, cy: found.y, r: 8 }));
+  plotPlace.querySelector("svg").append(shape("circle", found.x, found.y, 8, { class: "ring" }));
   showTip(plotPlace, found.x, found.y, describe(found.row));
   if (aloud) byId("pointed").textContent = describe(found.row);
 };
 const nearest = (event) => {
   const box = plotPlace.getBoundingClientRect();
-  const [x, y] = [event.clientX - box.left - plotPlace.clientLeft, event.clientY - box.top - plotPlace.clientTop];
+  const x = event.clientX - box.left - plotPlace.clientLeft;
+  const y = event.clientY - box.top - plotPlace.clientTop;
   let found = null;
   let least = 24 ** 2;
   for (const spot of spots) {
@@ -99,7 +109,8 @@ plotPlace.addEventListener("keydown", (event) => {
   const step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
   if (step && front.length) {
     event.preventDefault();
-    const next = place < 0 ? (step > 0 ? 0 : front.length - 1) : (place + step + front.length) % front.length;
+    const from = place < 0 && step < 0 ? 0 : place;
+    const next = (from + step + front.length) % front.length;
     point(front[next], true);
   } else if (event.key === "Enter" && pointed >= 0) {
     event.preventDefault();

@@ -22,14 +22,16 @@ const amount = (value, units) => {
   const scale = scaleFor(Math.abs(value), units);
   return `${scaledText(value, scale)} ${scale.unit}`.trimEnd();
 };
-const percent = (share) => (share >= 0.9995 ? "100" : scaledText(share, { size: 0.01, decimals: 1 }));
+const percent = (share) =>
+  share >= 0.9995 ? "100" : scaledText(share, { size: 0.01, decimals: 1 });
 const known = (values) => values.filter((value) => value !== null);
 const largest = (values) => values.reduce((most, value) => Math.max(most, value ?? 0), 0);
 // The unit suits the middle of a column, in proportion, so that neither end has too many digits.
 const middle = (values) => {
   const some = known(values).map(Math.abs).filter((value) => value > 0);
   if (!some.length) return 0;
-  const [low, high] = some.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [some[0], some[0]]);
+  const low = some.reduce((a, b) => Math.min(a, b));
+  const high = some.reduce((a, b) => Math.max(a, b));
   return Math.sqrt(low) * Math.sqrt(high);
 };
 const scales = figures.map((figure) => scaleFor(middle(figure.values), figure.units));

@@ -1,11 +1,15 @@
 // Axes, ticks, tips and marks, which every plot shares.
-const ends = (values, log) => {
+const span = (values) => {
   let low = Infinity;
   let high = -Infinity;
   for (const value of values) {
     low = Math.min(low, value);
     high = Math.max(high, value);
   }
+  return [low, high];
+};
+const ends = (values, log) => {
+  const [low, high] = span(values);
   if (log) {
     const room = Math.max(1.15, (high / low) ** 0.06);
     return [low / room, high * room];
@@ -14,7 +18,7 @@ const ends = (values, log) => {
   return [low - room, high + room];
 };
 const suitsLog = (values) => {
-  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const [low, high] = span(values);
   return low > 0 && high > 3 * low;
 };
 const logTicks = (low, high) => {
@@ -87,7 +91,8 @@ const showTip = (place, x, y, text) => {
   const room = place.clientWidth - tip.offsetWidth - 4;
   tip.style.left = `${Math.max(2, Math.min(room, x + 12))}px`;
   const above = y - tip.offsetHeight - 10;
-  tip.style.top = `${above > 2 ? above : Math.min(y + 14, place.clientHeight - tip.offsetHeight - 2)}px`;
+  const below = Math.min(y + 14, place.clientHeight - tip.offsetHeight - 2);
+  tip.style.top = `${above > 2 ? above : below}px`;
 };
 const hideTip = (place) => {
   const tip = place.querySelector(".tip");
