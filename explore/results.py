@@ -71,22 +71,19 @@ def write(store: Store, space: Space, parts: Iterable[pa.Table], front: Front) -
         InputError: it cannot be written.
     """
     tally = Tally()
-    chosen = np.sort(front.designs)
     whole = schema(space).append(pa.field("pareto", pa.bool_(), nullable=False))
     best = []
-    with store.writing(RESULTS) as path:
-        # The writer closes its file however this ends; what cannot be written fails here.
-        with pq.ParquetWriter(
-            path, store.marked(whole.empty_table()).schema, compression="zstd"
-        ) as writer:
-            for table in _grouped(parts):
-                tally.add(table)
-                designs = table["design"].to_numpy()
-                at = np.minimum(np.searchsorted(chosen, designs), max(0, len(chosen) - 1))
-                pareto = chosen[at] == designs if len(chosen) else np.zeros(len(table), np.bool_)
-                table = table.append_column(whole.field("pareto"), pa.array(pareto))
-                writer.write_table(store.marked(table), row_group_size=ROWS)
-                best.append(table.filter(table["pareto"]))
+    marked = store.marked(whole.empty_table()).schema
+    with (
+        store.writing(RESULTS) as path,
+        pq.ParquetWriter(path, marked, compression="zstd") as writer,
+    ):
+        for table in _grouped(parts):
+            tally.add(table)
+            pareto = np.isin(table["design"].to_numpy(), front.designs)
+            table = table.append_column(whole.field("pareto"), pa.array(pareto))
+            writer.write_table(store.marked(table), row_group_size=ROWS)
+            best.append(table.filter(table["pareto"]))
     tally.front = sorted_front(space, pa.concat_tables(best) if best else whole.empty_table())
     return tally
 

@@ -19,11 +19,10 @@ from nofm.explore.read import read
 from nofm.explore.results import Tally
 from nofm.explore.space import Search, Space
 from nofm.explore.store import Store
-from nofm.kernels.errors import InputError, positive
+from nofm.kernels.errors import positive
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
 SCHEMA = "nofm.explore/1"
 
@@ -134,16 +133,27 @@ def _silent(done: int, total: int, front: int) -> None:
 def _searcher(search: Search) -> Callable[[Space, Store, Any, Progress], Tally]:
     if not search.guided:
         return exhaustive
-    raise InputError(search.kind)
+    from nofm.explore import guided
+
+    guided.check_installed(search.kind)
+    return guided.search
 
 
 def _evaluator(
     stack: ExitStack, space: Space, count: int, scheduler: str | None
 ) -> workers.Evaluator:
-    parts = -(-(space.search.trials or space.count) // space.search.part)
+    parts = -(-space.count // space.search.part)
+    if space.search.guided:
+        from nofm.explore.guided import PIECE
+
+        parts = -(-space.search.part // PIECE)
     if scheduler is not None:
-        raise InputError("scheduler")
-    if min(count, parts) == 1 or space.search.guided:
+        from nofm.explore.cluster import Cluster
+
+        cluster = Cluster(space, scheduler)
+        stack.callback(cluster.close)
+        return cluster
+    if min(count, parts) == 1:
         return workers.here(space)
     local = workers.LocalWorkers(space, min(count, parts))
     stack.callback(local.close)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,8 +108,8 @@ def _progress_bar(quiet: bool) -> Iterator[Callable[[int, int, int], None] | Non
             elapsed, new = time.monotonic() - began[0], done - began[1]
             told = f", front {front:,}"
             if new:
-                left = round((total - done) * elapsed / new)
-                told = f", {new / elapsed:,.0f}/s, {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left{told}"
+                left = timedelta(seconds=round((total - done) * elapsed / new))
+                told = f", {new / elapsed:,.0f}/s, {left} left{told}"
             bar.update(task, completed=done, total=total, told=told)
 
         yield report
