@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-import nofm
 from nofm.explore.evaluate import evaluate, only
-from nofm.explore.space import Space
+from nofm.explore.space import Space, release
 from nofm.explore.workers import AHEAD, Numbers, Part, packed, unpacked
 from nofm.kernels.errors import InputError
 
@@ -80,7 +79,7 @@ class Cluster:
         number, designs = part
         return self._client.submit(
             _work,
-            nofm.__version__,
+            release(),
             only(self._space, designs),
             designs,
             key=f"nofm-{self._client.id}-{number}",
@@ -120,8 +119,8 @@ def _told(error: BaseException) -> str:
 _lock = threading.Lock()
 
 
-def _work(version: str, space: Space, designs: Numbers) -> bytes:
-    if version != nofm.__version__:
-        raise RuntimeError(f"a worker has nofm {nofm.__version__}, and not {version}")
+def _work(wanted: str, space: Space, designs: Numbers) -> bytes:
+    if release() != wanted:
+        raise RuntimeError(f"a worker has {release()}, and not {wanted}")
     with _lock:  # one part at a time, however many threads the worker has
         return packed(evaluate(space, designs))

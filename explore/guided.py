@@ -18,7 +18,7 @@ import pyarrow as pa
 from nofm.explore import results
 from nofm.explore.front import Front
 from nofm.explore.results import Tally
-from nofm.explore.space import Search, Space
+from nofm.explore.space import Space
 from nofm.explore.store import Store
 from nofm.explore.workers import Evaluator, Numbers, Part
 from nofm.kernels.errors import InputError
@@ -77,9 +77,9 @@ def search(space: Space, kept: Store, evaluator: Evaluator, progress: Progress) 
         InputError: the folder holds rounds that this search would not have asked for.
     """
     front = Front([o.maximise for o in space.objectives])
-    study, choices = _study(space.search, front_directions(space)), _choices(space)
+    study, choices = _study(space), _choices(space)
     known = _Known()
-    rounds = []
+    rounds: list[pa.Table] = []
     while (left := space.search.trials - len(known.objectives)) > 0:
         asked = [study.ask(choices) for _ in range(space.search.part)]
         designs = [_number(space, trial) for trial in asked]
@@ -101,15 +101,11 @@ def search(space: Space, kept: Store, evaluator: Evaluator, progress: Progress) 
     return results.write(kept, space, [whole], front)
 
 
-def front_directions(space: Space) -> list[str]:
-    """Objectives' directions as Optuna names them."""
-    return ["maximize" if o.maximise else "minimize" for o in space.objectives]
-
-
-def _study(search: Search, directions: list[str]) -> optuna.Study:
+def _study(space: Space) -> optuna.Study:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    search = space.search
     sampler: optuna.samplers.BaseSampler
     if search.kind == "nsga2":
         # A round is a generation.
@@ -118,7 +114,13 @@ def _study(search: Search, directions: list[str]) -> optuna.Study:
         )
     else:
         sampler = optuna.samplers.TPESampler(seed=search.seed)
-    return optuna.create_study(directions=directions, sampler=sampler)
+    directions = optuna.study.StudyDirection
+    return optuna.create_study(
+        directions=[
+            directions.MAXIMIZE if o.maximise else directions.MINIMIZE for o in space.objectives
+        ],
+        sampler=sampler,
+    )
 
 
 def _choices(space: Space) -> dict[str, BaseDistribution]:

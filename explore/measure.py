@@ -13,6 +13,8 @@ from nofm.simulator.step import simulate_step
 
 Values = np.ndarray[Any, Any]
 
+BUFFERS = ("buffers.activation_kib", "buffers.weight_kib", "buffers.output_kib")
+
 HAS_AREA = False
 """Whether designs have the figures of FPGA resources."""
 
@@ -47,9 +49,7 @@ def costs(steps: StepBatch, table: DesignTable) -> tuple[dict[str, Values], Valu
         "edp": joules * seconds,
         "dram_bytes": moved,
         "peak_macs_per_cycle": _whole(table, "array.rows") * _whole(table, "array.columns"),
-        "buffers_kib": sum(
-            _whole(table, f"buffers.{name}_kib") for name in ("activation", "weight", "output")
-        ),
+        "buffers_kib": np.sum([_whole(table, name) for name in BUFFERS], axis=0),
     }, errors
 
 

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import version
 from math import prod
 from typing import Any
 
@@ -35,6 +36,11 @@ KINDS = ("exhaustive", "nsga2", "tpe")
 
 FORMAT = 1
 """Grows when the same space gives another table."""
+
+
+def release() -> str:
+    """Names the code: two with the same name give the same table for the same space."""
+    return f"nofm {version('nofm')}, results {FORMAT}"
 
 
 @dataclass(frozen=True)
@@ -190,12 +196,12 @@ class Space:
     @cached_property
     def digest(self) -> str:
         """Of everything that the result depends on: the space, its workloads' layers, and the
-        format of results."""
+        code."""
         layers = {
             f"{name} {batch}": hashlib.sha256(to_bytes(trace)).hexdigest()
             for (name, batch), trace in self.traces.items()
         }
-        whole = {"format": FORMAT, "space": self.document(), "traces": layers}
+        whole = {"release": release(), "space": self.document(), "traces": layers}
         text = json.dumps(whole, sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -108,7 +108,7 @@ what=${1:-run}
 case $what in
 run) extras="torch,onnx" named="torch and onnx" ;;
 test)
-    extras="torch,train,onnx,gpu,rtl,synthesis,test,dev,notebooks"
+    extras="torch,train,onnx,gpu,rtl,synthesis,explore,cluster,test,dev,notebooks"
     named="torch, onnx and what the tests use"
     ;;
 *) refuse "what to set up must be run or test, not '$what'" ;;
