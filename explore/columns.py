@@ -52,3 +52,15 @@ COLUMNS: Mapping[str, Column] = {
     "accuracy": Column("accuracy of the method with the pattern, as given", PLAIN),
 }
 """Columns that a result may have; `accuracy` is there where it is given."""
+
+HAS_AREA = False
+"""Whether designs have the figures of FPGA resources."""
+
+
+def figures(accuracy: bool) -> list[str]:
+    """Names of the columns that designs have, with an accuracy or without."""
+    return [
+        name
+        for name, column in COLUMNS.items()
+        if (not column.area or HAS_AREA) and (name != "accuracy" or accuracy)
+    ]

@@ -30,21 +30,11 @@ def schema(space: Space) -> pa.Schema:
     """Columns of a part: `design`, the parameters, the figures, `feasible` and `error`."""
     fields = [pa.field("design", pa.int64(), nullable=False)]
     fields += [pa.field(name, _type(space, name), nullable=False) for name in space.names]
-    for name in figures(space):
+    for name in space.figures:
         fields.append(pa.field(name, pa.int64() if COLUMNS[name].whole else pa.float64()))
     fields.append(pa.field("feasible", pa.bool_(), nullable=False))
     fields.append(pa.field("error", pa.string(), nullable=False))
     return pa.schema(fields)
-
-
-def figures(space: Space) -> list[str]:
-    """Names of the figures that a space's designs have."""
-    return [
-        name
-        for name, column in COLUMNS.items()
-        if (not column.area or measure.HAS_AREA)
-        and (name != "accuracy" or space.accuracy is not None)
-    ]
 
 
 def _type(space: Space, name: str) -> pa.DataType:
@@ -86,7 +76,7 @@ def evaluate(space: Space, designs: Numbers) -> pa.Table:
             value = columns[constraint.name].to_numpy(zero_copy_only=False)
         feasible &= value >= (-np.inf if constraint.least is None else constraint.least)
         feasible &= value <= (np.inf if constraint.most is None else constraint.most)
-    for name in figures(space):
+    for name in space.figures:
         kind = pa.int64() if COLUMNS[name].whole else pa.float64()
         unknown = failed | (np.isnan(found[name]) if not COLUMNS[name].whole else False)
         columns[name] = pa.array(found[name], kind, mask=unknown)
@@ -122,7 +112,7 @@ def _figures(space: Space, digits: Numbers) -> tuple[dict[str, np.ndarray[Any, A
     count = len(digits)
     found = {
         name: np.zeros(count, np.int64 if COLUMNS[name].whole else np.float64)
-        for name in figures(space)
+        for name in space.figures
     }
     batches, errors = np.zeros(count, np.int64), np.full(count, None, object)
     steps = len(space.steps)

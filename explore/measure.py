@@ -15,9 +15,6 @@ Values = np.ndarray[Any, Any]
 
 BUFFERS = ("buffers.activation_kib", "buffers.weight_kib", "buffers.output_kib")
 
-HAS_AREA = False
-"""Whether designs have the figures of FPGA resources."""
-
 
 def costs(steps: StepBatch, table: DesignTable) -> tuple[dict[str, Values], Values]:
     """Figures of designs by column, and their errors.

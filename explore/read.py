@@ -26,7 +26,6 @@ from nofm.explore.space import (
     Parameter,
     Search,
     Space,
-    known_columns,
 )
 from nofm.explore.values import (
     MOST,
@@ -359,7 +358,7 @@ def _search(table: Mapping[str, Any], space: Space) -> Search:
 
 
 def _check_names(space: Space) -> None:
-    known = known_columns(space)
+    known = space.figures + [p.name for p in space.parameters if p.numeric]
     used = [("constraint", c.name) for c in space.constraints]
     used += [("objective", o.name) for o in space.objectives]
     for what, name in used:

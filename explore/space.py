@@ -19,7 +19,7 @@ import numpy as np
 
 from nofm.dataflow import toml_text
 from nofm.dataflow.accelerator import Accelerator
-from nofm.explore.columns import COLUMNS
+from nofm.explore.columns import figures
 from nofm.workloads.trace import Trace
 from nofm.workloads.trace_file import to_bytes
 
@@ -141,6 +141,11 @@ class Space:
         options = [p.name for p in self.steps if p.name in OPTIONS]
         return (*STEP, *options, *(p.name for p in self.hardware))
 
+    @cached_property
+    def figures(self) -> list[str]:
+        """Names of the figures that designs have, as columns of the result."""
+        return figures(self.accuracy is not None)
+
     def values(self, name: str) -> tuple[Any, ...]:
         """Values of a parameter."""
         return next(p.values for p in self.parameters if p.name == name)
@@ -212,13 +217,6 @@ class Space:
         for name, table in document.items():
             _write_table(lines, [name], table)
         return "\n".join(lines).lstrip("\n") + "\n"
-
-
-def known_columns(space: Space) -> list[str]:
-    """Columns that constraints and objectives may name: figures, and numeric parameters."""
-    accuracy = space.accuracy is not None
-    figures = [name for name in COLUMNS if name != "accuracy" or accuracy]
-    return figures + [p.name for p in space.parameters if p.numeric]
 
 
 def _write_table(lines: list[str], path: list[str], table: Mapping[str, Any]) -> None:
