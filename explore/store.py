@@ -17,7 +17,6 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -110,12 +109,12 @@ def check(folder: Path, space: Space) -> None:
     check_folder(folder)
     path = folder / SPACE
     try:
-        head = path.open(encoding="utf-8", errors="replace").readline() if path.exists() else None
+        with path.open(encoding="utf-8", errors="replace") as file:
+            found = PATTERN.match(file.readline(1000))
+    except FileNotFoundError:
+        return
     except OSError as error:
         raise InputError(f"cannot read {path}: {_reason(error)}") from None
-    if head is None:
-        return
-    found = PATTERN.match(head)
     if found is None:
         raise InputError(f"{path} was not written by nofm explore: give a folder of its own")
     if found[1] != space.digest:
@@ -171,4 +170,4 @@ def _reason(error: OSError) -> str:
     return error.strerror or str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-__all__ = ["FRONT", "RESULTS", "Any", "Store", "check", "opened"]
+__all__ = ["FRONT", "RESULTS", "Store", "check", "opened"]

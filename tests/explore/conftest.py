@@ -36,7 +36,7 @@ def small(workload: str) -> Callable[..., dict[str, Any]]:
             "parameters": {
                 "pattern": ["2:4", "1:8"],
                 "array.rows": [4, 8, 16],
-                "buffers.weight_kib": [1, 16, 64, 256],
+                "array.weight_registers": [2, 3, 4, 8],
             },
             "objectives": {"minimise": ["seconds", "peak_macs_per_cycle"]},
             "search": {"part": 5},

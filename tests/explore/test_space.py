@@ -281,8 +281,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
                 "vector.lanes": {"from": 1, "to": 1000, "step": 1},
             }
         },
-        "an exhaustive search may have 1,000,000,000 designs at most, not 1,000,000,000,000: shorten "
-        "the lists, or search with kind = 'nsga2'",
+        "an exhaustive search may have 1,000,000,000 designs at most, not 1,000,000,000,000: "
+        "shorten the lists, or search with kind = 'nsga2'",
     ),
 ]
 
