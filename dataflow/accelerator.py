@@ -219,11 +219,8 @@ class Accelerator(_Table):
         Raises:
             InputError: the pattern is sparse and not one of `array.patterns`.
         """
-        if not pattern.dense and pattern not in self.array.patterns:
-            has = ", ".join(map(str, self.array.patterns)) or "dense products only"
-            raise InputError(
-                f"accelerator {self.name!r} does not support pattern {pattern} (it has: {has})"
-            )
+        if lacks := missing_pattern(self.name, self.array.patterns, pattern):
+            raise InputError(lacks)
 
     def covering(self, pattern: Pattern) -> Pattern:
         """The sparsest pattern of the array that covers a pattern (`Pattern.covers`): the pattern
@@ -278,6 +275,14 @@ class Accelerator(_Table):
                     *(f"{k} = {toml_text.written(v)}" for k, v in table.items()),
                 ]
         return "\n".join(lines) + "\n"
+
+
+def missing_pattern(name: str, patterns: tuple[Pattern, ...], pattern: Pattern) -> str | None:
+    """What is wrong with a pattern on an accelerator that has some; None where nothing is."""
+    if pattern.dense or pattern in patterns:
+        return None
+    has = ", ".join(map(str, patterns)) or "dense products only"
+    return f"accelerator {name!r} does not support pattern {pattern} (it has: {has})"
 
 
 def entries(table: BaseModel, prefix: str = "") -> list[str]:

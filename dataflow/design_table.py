@@ -76,6 +76,18 @@ class DesignTable:
         self._ruled: dict[tuple[tuple[str, ...], Callable[..., Any]], _Checked] = {}
         self._errors: Column | None = None
 
+    @classmethod
+    def of(cls, accelerators: Sequence[Accelerator]) -> DesignTable:
+        """A table of accelerators that are there already, at least one."""
+        base = accelerators[0]
+        columns = {}
+        for name in entries(base):
+            values = list(map(attrgetter(name), accelerators))
+            if any(value != values[0] for value in values):
+                columns[name] = np.empty(len(values), object)
+                columns[name][:] = values
+        return cls(base, columns, len(accelerators))
+
     def __len__(self) -> int:
         return self.count
 
@@ -103,6 +115,18 @@ class DesignTable:
             InputError: it is not a valid accelerator.
         """
         return self.base.with_values(**{name: _plain(v[i]) for name, v in self.columns.items()})
+
+    def distinct(self, name: str) -> tuple[list[Any], Codes]:
+        """The distinct values of an entry as an `Accelerator` has them (None for one that it
+        refuses), and which of them each design has, int64 [n].
+
+        Raises:
+            InputError: there is no such entry.
+        """
+        if name not in entries(self.base):
+            raise unknown("accelerator entry", name, entries(self.base))
+        checked = self._checked(name)
+        return checked.given, checked.codes
 
     def part(self, first: int, last: int) -> DesignTable:
         """Designs `first` to `last` - 1."""

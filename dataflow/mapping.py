@@ -355,6 +355,7 @@ def candidates(
     hardware: Records,
     products: Records,
     allowed: np.ndarray[Any, np.dtype[np.bool_]] | None = None,
+    room: Records | None = None,
 ) -> tuple[Records, np.ndarray[Any, np.dtype[np.int64]]]:
     """Mappings worth a look, for every product on every hardware.
 
@@ -362,6 +363,7 @@ def candidates(
         hardware: `HARDWARE` [h].
         products: `PRODUCT` [p].
         allowed: bool [p, 2]: whether WS and OS may be used; everything when None.
+        room: `MAPPING` [h * p * MOST] or more to write to, where many calls follow each other.
 
     Returns:
         `MAPPING` [x], and int64 [h * p + 1]: the candidates of product p on hardware h are
@@ -373,7 +375,7 @@ def candidates(
     if allowed is None:
         allowed = np.ones((len(products), 2), np.bool_)
     pairs = len(hardware) * len(products)
-    out = np.zeros(pairs * MOST, MAPPING)
+    out = np.zeros(pairs * MOST, MAPPING) if room is None else room[: pairs * MOST]
     firsts = np.zeros(pairs + 1, np.int64)
     _candidates(pairs, hardware, products, allowed, out, firsts)
     return out[: firsts[-1]], firsts

@@ -460,9 +460,7 @@ def _tile_parts(
     n_folds, k_folds = int(sides[N_FOLDS, n]), int(sides[K_FOLDS, k])
     if mp.dataflow == WS:
         v, rows, columns = _ws_v(mp.interleave, pr.keep_n), int(sides[M, m]), int(sides[N, n])
-        return _ws_cycles(
-            hw, v, pr.keep_n, port, count, rows, m_folds, columns, n_folds, k_folds
-        )
+        return _ws_cycles(hw, v, pr.keep_n, port, count, rows, m_folds, columns, n_folds, k_folds)
     v, passes, v_last = mp.interleave, count * m_folds, int(sides[LAST_V, n])
     stays = held and k == 0
     return _os_cycles(hw, v, pr.keep_n, port, passes, k_folds, n_folds, v_last, stays)
@@ -940,9 +938,10 @@ def _choose_all(
         for dataflow in range(2):
             slow = -1
             for i in range(count):
-                if mappings[first + i].dataflow == dataflow and seen[CYCLES, i] >= 0:
-                    if slow < 0 or _better(seen, i, slow):
-                        slow = i
+                if mappings[first + i].dataflow != dataflow or seen[CYCLES, i] < 0:
+                    continue
+                if slow < 0 or _better(seen, i, slow):
+                    slow = i
             if slow < 0 or not _promising(seen, slow, fastest):
                 continue
             for i in range(count):
@@ -979,18 +978,20 @@ def _choose_all(
                     choice.buffer_bytes = seen[BUFFERED, MOST]
 
 
-def choose(hardware: Records, products: Records, allowed: Records) -> Records:
+def choose(
+    hardware: Records, products: Records, allowed: Records, room: Records | None = None
+) -> Records:
     """What the mapping that `schedule.search` chooses costs, for every product on every hardware:
     the same choice, without a look at what cannot be the fastest.
 
     Args:
         hardware, products: `HARDWARE` [h], `PRODUCT` [p].
-        allowed: bool [p, 2], as for `candidates`.
+        allowed, room: as for `candidates`.
 
     Returns:
         `CHOICE` [h, p].
     """
-    mappings, firsts = candidates(hardware, products, allowed)
+    mappings, firsts = candidates(hardware, products, allowed, room)
     chosen = np.zeros(len(firsts) - 1, CHOICE)
     _choose_all(len(mappings), hardware, products, mappings, firsts, np.zeros(1, MAPPING), chosen)
     return chosen.reshape(len(hardware), len(products))
@@ -1017,35 +1018,36 @@ def _sore_beats(hw: Any, job: Any) -> int:
 
 @tiered(PATIENCE)
 def _engine_all(hardware: Any, jobs: Any, out: Any) -> None:
-    hw = hardware[0]
-    for i in range(len(jobs)):
-        job = jobs[i]
-        if job.engine == VECTOR:
-            work = _ceil(job.elements, hw.vector_lanes)
-            fill = hw.vector_latency_cycles
-        else:
-            work = _ceil(job.elements, hw.wuve_lanes)
-            fill = 0
-            if job.engine != SORE:
-                fill = hw.wuve_latency_cycles
-            if job.engine != WUVE:
-                work = _sore_beats(hw, job)
-                fill += hw.sore_latency_cycles
-                if job.both_forms:
-                    fill += hw.sore_lanes // 2 - 1
-        streamed = 1.0 * (job.read_bytes + job.written_bytes) * hw.dram_cycles_numerator
-        if streamed >= 1.0 * MAX_CYCLES * hw.dram_cycles_denominator:
-            out[i, 0] = out[i, 3] = MAX_CYCLES
-            continue
-        written = _dram_cycles(hw, job.written_bytes)
-        moved = _dram_cycles(hw, job.read_bytes + job.written_bytes)
-        excess = max(0, moved - work)
-        late = min(excess, written)
-        out[i, 0] = work + fill + hw.dram_latency_cycles + excess
-        out[i, 1] = work
-        out[i, 2] = fill
-        out[i, 3] = excess - late + hw.dram_latency_cycles
-        out[i, 4] = late
+    for h in range(len(hardware)):
+        hw = hardware[h]
+        for i in range(len(jobs)):
+            job = jobs[i]
+            if job.engine == VECTOR:
+                work = _ceil(job.elements, hw.vector_lanes)
+                fill = hw.vector_latency_cycles
+            else:
+                work = _ceil(job.elements, hw.wuve_lanes)
+                fill = 0
+                if job.engine != SORE:
+                    fill = hw.wuve_latency_cycles
+                if job.engine != WUVE:
+                    work = _sore_beats(hw, job)
+                    fill += hw.sore_latency_cycles
+                    if job.both_forms:
+                        fill += hw.sore_lanes // 2 - 1
+            streamed = 1.0 * (job.read_bytes + job.written_bytes) * hw.dram_cycles_numerator
+            if streamed >= 1.0 * MAX_CYCLES * hw.dram_cycles_denominator:
+                out[h, i, 0] = out[h, i, 3] = MAX_CYCLES
+                continue
+            written = _dram_cycles(hw, job.written_bytes)
+            moved = _dram_cycles(hw, job.read_bytes + job.written_bytes)
+            excess = max(0, moved - work)
+            late = min(excess, written)
+            out[h, i, 0] = work + fill + hw.dram_latency_cycles + excess
+            out[h, i, 1] = work
+            out[h, i, 2] = fill
+            out[h, i, 3] = excess - late + hw.dram_latency_cycles
+            out[h, i, 4] = late
 
 
 def engine_cycles(hardware: Records, jobs: Records) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -1055,13 +1057,14 @@ def engine_cycles(hardware: Records, jobs: Records) -> np.ndarray[Any, np.dtype[
     chain, WUVE updates the parameters of one of SORE's beats at a time.
 
     Args:
-        hardware: one `HARDWARE` record.
+        hardware: one `HARDWARE` record, or [h].
         jobs: `ENGINE_JOB` [j].
 
     Returns:
-        int64 [j, 5]: the total, and its parts: the lanes' work, fill, DRAM reads, DRAM writes.
-        A total of MAX_CYCLES stands for a job whose cycles may not fit 63 bits.
+        int64 [j, 5], or [h, j, 5]: the total, and its parts: the lanes' work, fill, DRAM reads,
+        DRAM writes. A total of MAX_CYCLES stands for a job whose cycles may not fit 63 bits.
     """
-    out = np.zeros((len(jobs), 5), np.int64)
-    _engine_all(len(jobs), np.atleast_1d(hardware), jobs, out)
-    return out
+    machines = np.atleast_1d(hardware)
+    out = np.zeros((len(machines), len(jobs), 5), np.int64)
+    _engine_all(len(machines) * len(jobs), machines, jobs, out)
+    return out.reshape(*np.shape(hardware), len(jobs), 5)
