@@ -4,7 +4,8 @@
 #
 # Nothing is done when nothing changed since the last time. Installed outside this folder, with
 # apt-get and only where missing: the Python module `venv`, and for the tests Icarus Verilog, a
-# C++ compiler with make and perl, which Verilator needs, and a C compiler for AArch64.
+# C++ compiler with make and perl, which Verilator needs, a C compiler for AArch64, and, where
+# there is one to be had, a browser without a window.
 set -eu
 cd "$(dirname "$0")/.."
 root=$(pwd -P)
@@ -77,6 +78,16 @@ install_tools() {
         refuse "apt-get could not install$missing: install it, then try again"
 }
 
+# Tests that open pages are skipped where there is none, so that is said, and is no failure.
+install_browser() {
+    for browser in chromium-headless-shell chromium chromium-browser google-chrome; do
+        if command -v "$browser" >/dev/null; then return; fi
+    done
+    # In a shell of its own, which a refusal ends instead of this one.
+    (install_debian "a browser for the tests is" chromium-headless-shell) ||
+        say "no browser: the tests that open pages will be skipped"
+}
+
 pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
 
 # A half-made .venv, one whose Python is gone, or one that came from another folder is no use.
@@ -125,6 +136,7 @@ key=$({
 stamp=.venv/.setup-$what
 if [ "$(cat "$stamp" 2>/dev/null)" = "$key" ]; then exit 0; fi
 
+if [ "$what" = test ]; then install_browser; fi
 make_venv
 install "$extras" "$named"
 if [ "$what" = test ]; then

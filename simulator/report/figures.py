@@ -16,6 +16,7 @@ from nofm.simulator.report.units import plain, shorten
 from nofm.simulator.result import StepResult
 
 if TYPE_CHECKING:
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 COLUMN_INCHES = 3.5
@@ -104,6 +105,24 @@ def heading(figure: Figure, what: str, result: StepResult | None) -> None:
     wide = 64 if figure.get_figwidth() < TEXT_INCHES else 140
     below = shorten(plain(summary.title(result)), wide)
     figure.axes[0].set_title(below, fontsize=6.5, color="#444444")
+
+
+def number_ticks(axis: Axis) -> None:
+    """Plain numbers on a logarithmic axis, also between powers of ten where there are few of those.
+
+    The axis must have its limits.
+    """
+    low, high = axis.get_view_interval()
+
+    def number(value: float) -> str:
+        return f"{value:,.12g}"
+
+    def between(value: float) -> str:
+        return number(value) if f"{value:e}"[0] in "25" else ""
+
+    axis.set_major_formatter(lambda value, _: number(value))
+    axis.set_minor_formatter(lambda value, _: between(value) if high < 100 * low else "")
+    axis.set_tick_params(which="minor", labelsize=6)
 
 
 def render(figure: Figure, form: Literal["png", "svg"]) -> bytes:

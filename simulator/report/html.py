@@ -1,22 +1,27 @@
 """A simulated step as one page of HTML that needs nothing else: no network, no other file.
 
-The page's frame, style and script stand beside this file; here they are filled. Every text from
-outside passes `escape`, and the page's own policy lets no other script run.
+The page's frame, style and script stand beside this file; here they are filled.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from html import escape
-from importlib import metadata, resources
+from importlib import metadata
 from string import Template
 from typing import TYPE_CHECKING, Any
 
 from nofm.simulator.report import figures, summary
 from nofm.simulator.report.gallery import CAPTIONS
+from nofm.simulator.report.page_parts import (
+    asset,
+    card,
+    copyable,
+    definitions,
+    inline_figure,
+    policy,
+    text,
+)
 from nofm.simulator.report.units import (
     BYTES,
     COUNT,
@@ -45,39 +50,30 @@ def page(result: StepResult, svg: Mapping[str, bytes], *, command: str = "") -> 
         svg: its figures by name, as SVG files.
         command: what to run to get the same again; left out when empty.
     """
-    script = _asset("page.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    script = asset("page.js") + asset("copy.js")
     stages = dict.fromkeys(result.layers["stage"])
     accelerator = result.accelerator
-    return Template(_asset("page.html")).substitute(
-        title=_text(summary.title(result)),
-        script_hash=f"sha256-{digest}",
-        style=_asset("page.css"),
-        workload=_text(result.workload),
-        lead=_text(_lead(result)),
+    return Template(asset("page.html")).substitute(
+        title=text(summary.title(result)),
+        policy=policy(script),
+        style=asset("page.css"),
+        workload=text(result.workload),
+        lead=text(_lead(result)),
         cards=_cards(result),
         stages=_stage_table(result),
-        figures="\n".join(_figure(name, data) for name, data in svg.items()),
+        figures="\n".join(inline_figure(name, data, CAPTIONS[name]) for name, data in svg.items()),
         legend=_legend(result.layers),
-        stage_options="".join(f"<option>{_text(stage)}</option>" for stage in stages),
+        stage_options="".join(f"<option>{text(stage)}</option>" for stage in stages),
         jobs=_job_table(result),
-        glossary=_definitions(_glossary(result)),
-        simulated=_definitions(_simulated(result)),
+        glossary=definitions(_glossary(result)),
+        simulated=definitions(_simulated(result)),
         notes=_notes(result.notes),
         command=_command(command),
-        accelerator=_text(accelerator.name),
-        toml=escape(accelerator.to_toml()),
-        version=_text(metadata.version("nofm")),
+        accelerator=text(accelerator.name),
+        toml=copyable(accelerator.to_toml()),
+        version=text(metadata.version("nofm")),
         script=script,
     )
-
-
-def _asset(name: str) -> str:
-    return resources.files("nofm.simulator.report").joinpath(name).read_text("utf-8")
-
-
-def _text(value: object) -> str:
-    return escape(plain(str(value)))
 
 
 def _lead(result: StepResult) -> str:
@@ -104,34 +100,13 @@ def _cards(result: StepResult) -> str:
         ("energy", amount(total["energy_pj"], ENERGY_PJ), against("energy_pj", ENERGY_PJ)),
         ("DRAM traffic", amount(total["dram_bytes"], BYTES), against("dram_bytes", BYTES)),
     ]
-    lines = [_card(*card) for card in cards]
+    lines = [card(*one) for one in cards]
     if dense:
         products = "over dense"
         if not summary.of_product(result):
             products += f"; products alone: {total['product_speedup']:.2f}×"
-        lines.insert(0, _card("speedup", f"{total['speedup']:.2f}×", products, "main"))
+        lines.insert(0, card("speedup", f"{total['speedup']:.2f}×", products, "main"))
     return "\n".join(lines)
-
-
-def _card(what: str, figure: str, below: str, kind: str = "") -> str:
-    mark = f' class="{kind}"' if kind else ""
-    small = f"<small>{_text(below)}</small>" if below else ""
-    return f"<li{mark}><span>{_text(what)}</span><b>{_text(figure)}</b>{small}</li>"
-
-
-def _figure(name: str, data: bytes) -> str:
-    """An SVG file inside the page, its identifiers kept apart from those of other figures."""
-    svg = data.decode()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
-    width = float(re.search(r'width="([\d.]+)pt"', svg)[1])  # type: ignore[index]
-    caption = _text(CAPTIONS[name])
-    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{caption}" ', 1)
-    kind = ' class="wide"' if width > 72 * figures.COLUMN_INCHES + 1 else ""
-    return (
-        f'<figure{kind}><div class="panel">{svg}</div><figcaption>{caption}</figcaption></figure>'
-    )
 
 
 def _table(columns: Iterable[tuple[str, list[str]]], *, sortable: bool, totals: int = 0) -> str:
@@ -154,11 +129,11 @@ def _table(columns: Iterable[tuple[str, list[str]]], *, sortable: bool, totals: 
 
 
 def _heads(values: Iterable[object]) -> list[str]:
-    return [f'<th scope="row" class="text">{_text(value)}</th>' for value in values]
+    return [f'<th scope="row" class="text">{text(value)}</th>' for value in values]
 
 
 def _texts(values: Iterable[object]) -> list[str]:
-    return [f'<td class="text">{_text(value)}</td>' for value in values]
+    return [f'<td class="text">{text(value)}</td>' for value in values]
 
 
 def _numbers(values: Iterable[float], scale: Scale, *, none: str = "0") -> list[str]:
@@ -280,7 +255,7 @@ def _bars(rows: pd.DataFrame) -> list[str]:
 def _legend(rows: pd.DataFrame) -> str:
     used = {part for row in summary.records(rows) for part, n in _parts(row).items() if n}
     return "\n".join(
-        f'<li><i style="background:{colour}"></i>{_text(_PART_TITLES[part])}</li>'
+        f'<li><i style="background:{colour}"></i>{text(_PART_TITLES[part])}</li>'
         for part, colour in _PART_COLOURS.items()
         if part in used
     )
@@ -319,19 +294,12 @@ def _simulated(result: StepResult) -> dict[str, str]:
     }
 
 
-def _definitions(entries: Mapping[str, str]) -> str:
-    return "\n".join(f"<dt>{_text(k)}</dt><dd>{_text(v)}</dd>" for k, v in entries.items())
-
-
 def _notes(notes: Iterable[str]) -> str:
-    lines = "\n".join(f"<li>{_text(note)}</li>" for note in notes)
+    lines = "\n".join(f"<li>{text(note)}</li>" for note in notes)
     return f"<h3>Notes and assumptions</h3>\n<ul>\n{lines}\n</ul>" if lines else ""
 
 
 def _command(command: str) -> str:
     if not command:
         return ""
-    return (
-        '<h3>To get the same again</h3>\n<div class="copyable">'
-        f'<button type="button" class="copy">Copy</button><pre>{_text(command)}</pre></div>'
-    )
+    return f"<h3>To get the same again</h3>\n{copyable(plain(command))}"

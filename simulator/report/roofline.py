@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from nofm.simulator.report import figures, summary
+from nofm.simulator.report.labels import Mark, label_points
 from nofm.simulator.report.units import plain, shorten
 from nofm.simulator.result import STAGES, StepResult
 
@@ -36,8 +36,8 @@ def roofline_figure(result: StepResult) -> Figure:
     machine = result.accelerator
     bandwidth = machine.dram.bandwidth_gbps
     dense_peak = machine.peak_macs_per_cycle * machine.clock_hz / 1e9
-    points = _points(result)
-    peaks = _peaks(points)
+    points = roofline_points(result)
+    peaks = roofline_peaks(points)
     with figures.styled():
         figure = figures.canvas(figures.COLUMN_INCHES, 3.2)
         axes = figure.add_subplot()
@@ -73,7 +73,8 @@ def roofline_figure(result: StepResult) -> Figure:
             )
         axes.set_xlim(left, right)
         axes.set_ylim(min(*(point.rate for point in points), left * bandwidth * 2) / 2, top * 2)
-        _number_ticks(axes)
+        figures.number_ticks(axes.xaxis)
+        figures.number_ticks(axes.yaxis)
         axes.grid(which="major")
         axes.set_xlabel("arithmetic intensity (dense-equivalent MAC / DRAM byte)")
         axes.set_ylabel("rate (dense-equivalent GMAC/s)")
@@ -91,12 +92,12 @@ def roofline_figure(result: StepResult) -> Figure:
             rotation_mode="anchor",
             fontsize=6,
         )
-        _label_points(axes, points, figure.dpi)
+        label_points(axes, [_mark(point) for point in points], most=LABELS)
     return figure
 
 
 @dataclass
-class _Point:
+class Point:
     """Products of one stage, dataflow and pattern that lie in the same place.
 
     Attributes:
@@ -117,17 +118,17 @@ class _Point:
     area: float = 0.0
 
 
-def _points(result: StepResult) -> list[_Point]:
+def roofline_points(result: StepResult) -> list[Point]:
     """What the figure shows, the costliest first."""
     layers = result.layers[summary.is_product(result.layers)]
-    points: dict[tuple[Any, ...], _Point] = {}
+    points: dict[tuple[Any, ...], Point] = {}
     for row in summary.records(layers):
         intensity = row["macs"] / max(row["dram_bytes"], 1)
         rate = row["macs"] * result.accelerator.clock_hz / row["cycles"] / 1e9
         kind = (row["stage"], row["dataflow"], row["pattern"])
         # Within about 2 %, no eye keeps them apart.
         place = (round(math.log10(intensity), 2), round(math.log10(rate), 2))
-        point = points.setdefault((*kind, *place), _Point(*kind, intensity, rate))
+        point = points.setdefault((*kind, *place), Point(*kind, intensity, rate))
         point.cycles += row["cycles"]
         point.layers.append(row["layer"])
     most = max(point.cycles for point in points.values())
@@ -143,7 +144,7 @@ def _ratio(pattern: str) -> float:
     return int(group) / int(kept)
 
 
-def _peaks(points: Iterable[_Point]) -> dict[float, str]:
+def roofline_peaks(points: Iterable[Point]) -> dict[float, str]:
     """Names of the array's peaks by how many times the dense one they are."""
     peaks = {1.0: ["dense"]}
     for point in points:
@@ -153,31 +154,13 @@ def _peaks(points: Iterable[_Point]) -> dict[float, str]:
     return {ratio: f"{'/'.join(names)} peak" for ratio, names in sorted(peaks.items())}
 
 
-def _number_ticks(axes: Axes) -> None:
-    """Plain numbers, also between powers of ten where there are few of those."""
-
-    def number(value: float) -> str:
-        return f"{value:,.12g}"
-
-    def between(value: float) -> str:
-        return number(value) if f"{value:e}"[0] in "25" else ""
-
-    for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-        axis.set_major_formatter(lambda value, _: number(value))
-        if high < 100 * low:
-            axis.set_minor_formatter(lambda value, _: between(value))
-        else:
-            axis.set_minor_formatter(lambda value, _: "")
-        axis.set_tick_params(which="minor", labelsize=6)
-
-
 def _slope_degrees(axes: Axes, bandwidth: float, left: float, right: float) -> float:
     ends = np.array([(x, x * bandwidth) for x in (left, right)])
     (x0, y0), (x1, y1) = axes.transData.transform(ends)
     return float(np.degrees(np.arctan2(y1 - y0, x1 - x0)))
 
 
-def _legend(points: Sequence[_Point]) -> list[Any]:
+def _legend(points: Sequence[Point]) -> list[Any]:
     from matplotlib.lines import Line2D
 
     def dot(colour: str, marker: str, label: str, fill: _Fill = "full") -> Line2D:
@@ -208,73 +191,8 @@ def _legend(points: Sequence[_Point]) -> list[Any]:
 LABELS = 4
 """Points that are named."""
 
-_DISTANCES = (8, 14, 20, 28, 40)
-_DIRECTIONS = (
-    (0.5, -1.2, "left"),
-    (-0.5, -1.2, "right"),
-    (0.0, -1.4, "center"),
-    (1.0, -0.6, "left"),
-    (-1.0, -0.6, "right"),
-    (-1.0, 0.8, "right"),
-)
-"""Where a label may lie from its point (in points), and how it is aligned there."""
 
-
-def _label_points(axes: Axes, points: Sequence[_Point], dpi: float) -> None:
-    """Name the first points, where there is room.
-
-    Each label takes the first place around its point where it covers no marker, and neither it
-    nor its leader touches another label or leader; it is left out where there is no such place.
-    """
-    from matplotlib.path import Path
-    from matplotlib.text import Text
-    from matplotlib.transforms import Bbox
-
-    frame = axes.get_window_extent()
-    places = axes.transData.transform([(point.intensity, point.rate) for point in points])
-    pixels = dpi / 72
-    markers = []
-    for (x, y), point in zip(places, points, strict=True):
-        radius = math.sqrt(point.area) / 2 * pixels
-        markers.append(Bbox.from_extents(x - radius, y - radius, x + radius, y + radius))
-    boxes = []
-    for text in axes.texts:
-        box = text.get_window_extent()
-        if text.get_rotation():
-            # A box around slanted text is mostly empty: small ones along it fit better.
-            steps = np.linspace((box.x0, box.y0), (box.x1, box.y1), 9)
-            half = 4 * pixels
-            boxes += [Bbox.from_extents(x - half, y - half, x + half, y + half) for x, y in steps]
-        else:
-            boxes.append(box)
-    leaders: list[Path] = []
-    for place, point in zip(places[:LABELS], points, strict=False):
-        more = f" ×{len(point.layers)}" if len(point.layers) > 1 else ""
-        name = f"{shorten(plain(point.layers[0]), 22)} {point.stage.upper()}{more}"
-        for distance, (x, y, align) in product(_DISTANCES, _DIRECTIONS):
-            note = axes.annotate(
-                name,
-                (point.intensity, point.rate),
-                (distance * x, distance * y),
-                textcoords="offset points",
-                ha=align,
-                va="center",
-                fontsize=5.5,
-                bbox={"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 0.5},
-                zorder=2.5,
-                arrowprops={"arrowstyle": "-", "linewidth": 0.4, "shrinkA": 0, "shrinkB": 1},
-            )
-            note.get_window_extent()  # places it; that box would hold the leader too
-            box = Text.get_window_extent(note).padded(2)
-            leader = Path([place, ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)])
-            inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0
-            touches = (
-                any(box.overlaps(marker) for marker in markers)
-                or any(box.overlaps(other) or leader.intersects_bbox(other) for other in boxes)
-                or any(other.intersects_bbox(box) for other in leaders)
-            )
-            if inside and not touches:
-                boxes.append(box)
-                leaders.append(leader)
-                break
-            note.remove()
+def _mark(point: Point) -> Mark:
+    more = f" ×{len(point.layers)}" if len(point.layers) > 1 else ""
+    name = f"{shorten(plain(point.layers[0]), 22)} {point.stage.upper()}{more}"
+    return Mark(point.intensity, point.rate, point.area, name)

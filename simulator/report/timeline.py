@@ -63,7 +63,7 @@ def _process(result: StepResult, process: int) -> list[dict[str, Any]]:
     for row in rows:
         start, end = row["start_cycle"], row["start_cycle"] + row["cycles"]
         times = _times(start, end, clock)
-        for engine in _engines(row):
+        for engine in engines(row):
             events.append(
                 _event(
                     "X",
@@ -105,7 +105,8 @@ def _phases(
     ]
 
 
-def _engines(row: dict[str, Any]) -> list[str]:
+def engines(row: dict[str, Any]) -> list[str]:
+    """The engines that a job occupies."""
     if row["macs"] > 0:
         return ["array"]
     return [str(engine) for engine in row["dataflow"].split("+")]

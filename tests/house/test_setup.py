@@ -38,11 +38,13 @@ for word in "$@"; do
     case $word in
     python*) : >"{venv_module}" ;;
     iverilog | g++ | make | perl) cp "$0" "{bin}/$word" ;;
+    chromium-headless-shell) test ! -e "{no_browser}" || exit 1 ; cp "$0" "{bin}/$word" ;;
     gcc-aarch64-linux-gnu) cp "$0" "{bin}/aarch64-linux-gnu-gcc" ;;
     esac
 done
 """
 TOOLS = ["iverilog", "g++", "make", "perl", "aarch64-linux-gnu-gcc"]
+BROWSER = "chromium-headless-shell"
 
 
 @dataclass
@@ -55,6 +57,7 @@ class Machine:
         log: how the stand-ins were called, one line each.
         venv_module: exists where Python has its venv module.
         no_network: exists where nothing can be fetched.
+        no_browser: exists where there is no package of a browser.
     """
 
     tree: Path
@@ -62,11 +65,12 @@ class Machine:
     log: Path
     venv_module: Path
     no_network: Path
+    no_browser: Path
 
     def add(self, name: str, text: str, **values: object) -> None:
         """Put the command `name` on the PATH."""
         paths = {"log": self.log, "venv_module": self.venv_module, "no_network": self.no_network}
-        paths["bin"] = self.bin
+        paths |= {"bin": self.bin, "no_browser": self.no_browser}
         (self.bin / name).write_text(text.format(**paths, **values), encoding="utf-8")
         (self.bin / name).chmod(0o755)
 
@@ -109,6 +113,7 @@ def machine(tmp_path: Path) -> Machine:
         log=tmp_path / "log",
         venv_module=tmp_path / "venv-module",
         no_network=tmp_path / "no-network",
+        no_browser=tmp_path / "no-browser",
     )
     made.bin.mkdir()
     for name in NEEDED:
@@ -116,7 +121,7 @@ def machine(tmp_path: Path) -> Machine:
         assert found is not None
         (made.bin / name).symlink_to(found)
     made.venv_module.touch()
-    for name in TOOLS:
+    for name in (*TOOLS, BROWSER):
         made.add(name, "#!/bin/sh\n")
     made.add_user(0)
 
@@ -330,6 +335,43 @@ def test_tools_cannot_be_installed(machine: Machine) -> None:
         "setup: apt-get could not install iverilog g++ make perl gcc-aarch64-linux-gnu: "
         "install it, then try again"
     )
+
+
+def test_a_missing_browser_is_installed_once_and_for_the_tests_alone(machine: Machine) -> None:
+    machine.add_python()
+    machine.add("apt-get", APT_GET)
+    (machine.bin / BROWSER).unlink()
+    assert machine.set_up("run").returncode == 0
+    assert not [call for call in machine.calls() if call.startswith("apt-get")]
+    done = machine.set_up("test")
+    assert done.returncode == 0, done.stderr
+    said = f"setup: a browser for the tests is missing: installing {BROWSER} with apt-get"
+    assert done.stdout.splitlines()[0] == said
+    assert f"apt-get install -y -qq {BROWSER}" in machine.calls()
+
+
+@pytest.mark.parametrize("name", ["chromium", "chromium-browser", "google-chrome"])
+def test_another_browser_is_as_good(machine: Machine, name: str) -> None:
+    machine.add_python()
+    machine.add("apt-get", APT_GET)
+    (machine.bin / BROWSER).rename(machine.bin / name)
+    assert machine.set_up("test").returncode == 0
+    assert not [call for call in machine.calls() if call.startswith("apt-get")]
+
+
+@pytest.mark.parametrize("has_apt", [True, False])
+def test_without_a_browser_set_up_goes_on(machine: Machine, has_apt: bool) -> None:
+    machine.add_python()
+    if has_apt:
+        machine.add("apt-get", APT_GET)
+    machine.no_browser.touch()
+    (machine.bin / BROWSER).unlink()
+    done = machine.set_up("test")
+    assert done.returncode == 0, done.stderr
+    said = "setup: no browser: the tests that open pages will be skipped"
+    assert said in done.stdout.splitlines()
+    # It is not tried again each time.
+    assert machine.set_up("test").stdout == ""
 
 
 def test_missing_venv_module_without_sudo(machine: Machine) -> None:
