@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from nofm.simulator.report.units import BYTES, COUNT, SECONDS, Units
 
@@ -53,14 +54,15 @@ COLUMNS: Mapping[str, Column] = {
 }
 """Columns that a result may have; `accuracy` is there where it is given."""
 
-HAS_AREA = False
-"""Whether designs have the figures of FPGA resources."""
+
+AREA = tuple(name for name, column in COLUMNS.items() if column.area)
+"""Columns of the model of hardware's resources."""
+
+HAS_AREA = find_spec("nofm.explore.area") is not None
+"""Whether that model is here."""
 
 
 def figures(accuracy: bool) -> list[str]:
     """Names of the columns that designs have, with an accuracy or without."""
-    return [
-        name
-        for name, column in COLUMNS.items()
-        if (not column.area or HAS_AREA) and (name != "accuracy" or accuracy)
-    ]
+    left_out = {*(() if HAS_AREA else AREA), *(() if accuracy else ("accuracy",))}
+    return [name for name in COLUMNS if name not in left_out]

@@ -76,6 +76,8 @@ def evaluate(space: Space, designs: Numbers) -> pa.Table:
             value = columns[constraint.name].to_numpy(zero_copy_only=False)
         feasible &= value >= (-np.inf if constraint.least is None else constraint.least)
         feasible &= value <= (np.inf if constraint.most is None else constraint.most)
+    if space.device:
+        feasible &= measure.fits(found, space.device)
     for name in space.figures:
         kind = pa.int64() if COLUMNS[name].whole else pa.float64()
         unknown = failed | (np.isnan(found[name]) if not COLUMNS[name].whole else False)
@@ -123,7 +125,7 @@ def _figures(space: Space, digits: Numbers) -> tuple[dict[str, np.ndarray[Any, A
         trace = space.traces[step["workload"], step.get("batch")]
         batches[members] = trace.batch
         table = _table(space, digits[members, steps:])
-        costs, errors[members] = measure.costs(_step(space, tuple(places)), table)
+        costs, errors[members] = measure.costs(_step(space, tuple(places)), table, space.device)
         if space.accuracy is not None:
             known = accuracy.of(space.accuracy, step["method"], step["pattern"])
             costs["accuracy"] = np.full(len(members), np.nan if known is None else known)

@@ -16,7 +16,8 @@ from nofm.dataflow import toml_text
 from nofm.dataflow.accelerator import Accelerator
 from nofm.dataflow.methods import method as find_method
 from nofm.dataflow.schedule import POLICIES
-from nofm.explore import accuracy
+from nofm.explore import accuracy, measure
+from nofm.explore.columns import COLUMNS
 from nofm.explore.space import (
     KINDS,
     OPTIONS,
@@ -366,6 +367,15 @@ def _check_names(space: Space) -> None:
             raise InputError(f"{what} 'accuracy' needs an [accuracy] table, and there is none")
         if name not in known:
             raise unknown(what, name, known)
+    if space.device:
+        measure.check_device(space.device)
+    wanted = [name for _, name in used if name in COLUMNS and COLUMNS[name].area]
+    formats = []
+    for entry, own in space.base.formats.model_dump().items():
+        name = f"formats.{entry}"
+        varied = any(p.name == name for p in space.hardware)
+        formats.append((entry, space.values(name) if varied else (own,)))
+    measure.check_area(wanted + (["a device"] if space.device else []), formats)
     if space.accuracy is not None and any(name == "accuracy" for _, name in used):
         for method in space.values("method"):
             for pattern in space.values("pattern"):

@@ -6,7 +6,8 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,9 @@ from nofm.explore.front import Front
 from nofm.explore.space import Space
 from nofm.explore.store import RESULTS, Store
 from nofm.kernels.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROWS = 1 << 17
 """Designs of a row group: what is in memory at a time."""
@@ -86,6 +90,24 @@ def write(store: Store, space: Space, parts: Iterable[pa.Table], front: Front) -
             best.append(table.filter(table["pareto"]))
     tally.front = sorted_front(space, pa.concat_tables(best) if best else whole.empty_table())
     return tally
+
+
+def sample(path: Path, most: int) -> pd.DataFrame:
+    """All designs of a result, or of more than `most` the front and that many others at random
+    (the same ones each time), in order. A row group is in memory at a time."""
+    file = pq.ParquetFile(path)
+    count = file.metadata.num_rows
+    kept = np.ones(count, np.bool_)
+    if count > most:
+        kept[:] = False
+        kept[np.random.default_rng(0).choice(count, most, replace=False)] = True
+    found, first = [], 0
+    for batch in file.iter_batches():
+        chosen = kept[first : first + len(batch)] | batch["pareto"].to_numpy(zero_copy_only=False)
+        found.append(batch.filter(pa.array(chosen)))
+        first += len(batch)
+    frame: pd.DataFrame = pa.Table.from_batches(found, file.schema_arrow).to_pandas()
+    return frame
 
 
 def sorted_front(space: Space, table: pa.Table) -> pa.Table:

@@ -31,6 +31,9 @@ Progress = Callable[[int, int, int], None]
 
 MAX_WORKERS = 1024
 
+DRAWN = 100_000
+"""Most designs, beside the front, that pictures and the page are made of."""
+
 
 class Exploration:
     """What a sweep found.
@@ -58,6 +61,25 @@ class Exploration:
         """The rows of the Pareto front, best in the first objective first."""
         frame: pd.DataFrame = self._tally.front.to_pandas()
         return frame
+
+    def write_report(self, command: str = "") -> list[Path]:
+        """Write the sweep's pictures and its page into the folder (docs/explore-report.md); of more
+        than `DRAWN` designs, those of the front and as many others, drawn at random.
+
+        Args:
+            command: what to run to get the same again, for the page.
+
+        Raises:
+            InputError: there is nothing to draw, or the folder cannot be written.
+        """
+        from nofm.explore import pictures, report
+        from nofm.explore.space_info import SpaceInfo
+
+        table, info = results.sample(self.folder / store.RESULTS, DRAWN), SpaceInfo.of(self.space)
+        written = []
+        if self._tally.front.num_rows:
+            written = pictures.write(self.folder, table, info)
+        return [*written, report.write(self.folder, table, info, command=command)]
 
     @cached_property
     def document(self) -> dict[str, Any]:

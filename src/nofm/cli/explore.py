@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -37,6 +38,9 @@ def explore(
     scheduler: Annotated[
         str | None, typer.Option(metavar="tcp://HOST:PORT", help="A Dask scheduler to work on.")
     ] = None,
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Pictures and a page in the folder.")
+    ] = True,
     json: Json = False,
 ) -> None:
     """Evaluate the designs of a space, and find those that none beats."""
@@ -53,12 +57,16 @@ def explore(
             scheduler=scheduler,
             progress=progress,
         )
+    written = f"Wrote {output}: results.parquet, front.csv and space.toml"
+    if output is not None and report:
+        found.write_report("nofm " + shlex.join(sys.argv[1:]))
+        written += "; pictures and report.html"
     if json:
         print_json(found.document)
         return
     _print(found)
     if output is not None:
-        print_path(f"Wrote {output}: results.parquet, front.csv and space.toml.")
+        print_path(f"{written}.")
 
 
 def _cores() -> int:
