@@ -30,11 +30,6 @@ class Column:
     whole: bool = False
     area: bool = False
 
-    @property
-    def title(self) -> str:
-        """Its unit of size one, or nothing."""
-        return next((unit for unit, size in self.units.items() if size == 1), "")
-
 
 COLUMNS: Mapping[str, Column] = {
     "cycles": Column("cycles of a training step", COUNT, whole=True),
@@ -42,7 +37,7 @@ COLUMNS: Mapping[str, Column] = {
     "energy_joules": Column("energy of a training step", JOULES),
     "edp": Column("energy times time of a training step", JOULE_SECONDS),
     "dram_bytes": Column("bytes to and from DRAM in a training step", BYTES, whole=True),
-    "peak_macs_per_cycle": Column("USPEs of the array", COUNT, whole=True),
+    "peak_macs_per_cycle": Column("USPEs of the array", PLAIN, whole=True),
     "buffers_kib": Column("sum of the three buffers, in KiB", PLAIN, whole=True),
     "lut": Column("look-up tables", COUNT, area=True),
     "ff": Column("flip-flops", COUNT, area=True),

@@ -55,7 +55,7 @@ MAX_SPACE = 2**62
 
 MAX_TRIALS = 10**6
 MAX_PART = 1 << 16
-PARTS = 256
+PARTS = 64
 """Parts that a large space is cut into, unless it asks for others."""
 
 PART_SIZES = {"exhaustive": (1024, 8192), "nsga2": (64, 64), "tpe": (16, 16)}

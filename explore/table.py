@@ -18,6 +18,9 @@ SHOWN = 20
 FIGURES = ("seconds", "energy_joules", "cycles", "dram_bytes")
 """Figures that are shown whatever was asked for."""
 
+LONG = 1e4
+"""Ratio of figures in a column from which the small ones lose digits."""
+
 TITLES = {"seconds": "time", "energy_joules": "energy", "edp": "energy\nx time"} | {
     "dram_bytes": "DRAM\nbytes",
     "peak_macs_per_cycle": "USPEs",
@@ -56,7 +59,10 @@ def _columns(space: Space, rows: Sequence[Mapping[str, Any]]) -> Iterator[Column
 
 
 def _figure(name: str, values: Sequence[float | None]) -> Column:
-    scale = scale_for([v for v in values if v is not None], COLUMNS[name].units)
+    known = [v for v in values if v is not None]
+    # The least has three digits too, unless the greatest would be too long.
+    shortest = [min(known)] if known and max(known) < LONG * min(known) else known
+    scale = scale_for(shortest, COLUMNS[name].units)
     title = TITLES.get(name, name)
     header = f"{title}\n{scale.unit}" if scale.unit else title
     return header, "right", ["" if v is None else scale.text(v) for v in values]

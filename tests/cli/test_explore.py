@@ -71,7 +71,7 @@ def test_the_page_has_every_column_and_kind() -> None:
 
 
 def test_tables_and_files(nofm: Run, folder: Path) -> None:
-    ran = nofm("explore", "space.toml", "-o", "out", "--workers", 1)
+    ran = nofm("explore", "space.toml", "-o", "out", "--workers", 1, "--no-report")
     assert (ran.code, ran.err) == (0, "")
     assert "of 6 feasible designs" in ran.out
     assert "- 12 designs evaluated: 6 failed, 6 feasible" in ran.out
@@ -83,7 +83,12 @@ def test_tables_and_files(nofm: Run, folder: Path) -> None:
     table = pd.read_parquet(folder / "out/results.parquet")
     assert table["pareto"].sum() == len(pd.read_csv(folder / "out/front.csv"))
     # The canonical file goes on with the same sweep.
-    assert nofm("explore", "out/space.toml", "-o", "out").out == ran.out
+    assert nofm("explore", "out/space.toml", "-o", "out", "--no-report").out == ran.out
+    ran = nofm("explore", "space.toml", "-o", "out")
+    assert "front.csv and space.toml; pictures and report.html." in ran.out
+    names = {path.name for path in (folder / "out").iterdir()}
+    assert names >= {"report.html", "pareto.svg", "parallel.png", "sensitivity.svg"}
+    assert "nofm explore space.toml -o out" in (folder / "out/report.html").read_text("utf-8")
     refusal = nofm("explore", "space.toml", "-o", ".").refusal()
     assert refusal == "-o needs a folder of its own, not the current one"
 
@@ -93,7 +98,9 @@ def test_nothing_feasible(nofm: Run, folder: Path) -> None:
     (folder / "space.toml").write_text(text, encoding="utf-8")
     ran = nofm("explore", "space.toml")
     assert ran.out.splitlines()[0] == "- 12 designs evaluated: 6 failed, 0 feasible"
-    assert nofm("explore", "space.toml", "--json").document()["front"] == []
+    assert nofm("explore", "space.toml", "-o", "out", "--json").document()["front"] == []
+    assert (folder / "out/report.html").exists()
+    assert not (folder / "out/pareto.svg").exists()
 
 
 BAD = [
@@ -146,7 +153,7 @@ def test_bad_spaces(nofm: Run, folder: Path, old: str, new: str, reason: str) ->
 
 
 def test_a_changed_space_is_refused(nofm: Run, folder: Path) -> None:
-    assert nofm("explore", "space.toml", "-o", "out", "--json").code == 0
+    assert nofm("explore", "space.toml", "-o", "out", "--no-report").code == 0
     before = {path: path.read_bytes() for path in (folder / "out").rglob("*") if path.is_file()}
     (folder / "space.toml").write_text(SPACE.replace("[2, 4]", "[4]"), encoding="utf-8")
     assert (

@@ -106,6 +106,14 @@ def test_why_designs_fail(small: Make) -> None:
     assert all("\n" not in error for error in errors)
 
 
+def test_all_designs_may_fail(small: Make) -> None:
+    space = read(small(parameters={"array.weight_registers": [2, 3]}))
+    table = evaluate(space, np.arange(2))
+    assert all(table["error"].to_pylist())
+    assert not any(table["feasible"].to_pylist())
+    assert table.select(space.figures).to_pylist() == [dict.fromkeys(space.figures)] * 2
+
+
 def test_a_part_alone_is_the_part_of_the_whole(small: Make) -> None:
     space = read(small(parameters=WIDE))
     designs = np.arange(3000, 3040)

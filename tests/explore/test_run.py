@@ -282,7 +282,7 @@ def test_a_full_disk(
         from nofm.cli import main
         from nofm.explore import run
         resource.setrlimit(resource.RLIMIT_FSIZE, ({most_bytes}, {most_bytes}))
-        sys.argv = ["nofm", "explore", {str(path)!r}, "-o", {str(folder)!r}, "--workers", "1"]
+        sys.argv = ["nofm", *{command(path, "-o", folder, "--workers", 1, "--no-report")[3:]!r}]
         main()
     """
     done = subprocess.run(
@@ -301,7 +301,11 @@ def test_a_full_disk(
 @pytest.fixture(scope="module")
 def long(small: Make) -> dict[str, Any]:
     """A space that takes a while, in many parts."""
-    parameters = {"pattern": ["2:4", "1:8"], "array.rows": {"from": 2, "to": 60, "step": 1}}
+    parameters = {
+        "pattern": ["2:4", "1:8"],
+        "array.rows": {"from": 2, "to": 60, "step": 1},
+        "dram.bandwidth_gbps": {"from": 1, "to": 6, "step": 1},
+    }
     return small(parameters=parameters, search={"part": 3})
 
 
@@ -322,7 +326,7 @@ def test_killed_at_any_moment(
     ended = []
     for _ in range(kills):
         process = subprocess.Popen(
-            command(path, "-o", folder, "--workers", workers, "--json"),
+            command(path, "-o", folder, "--workers", workers, "--no-report"),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -347,7 +351,7 @@ def test_workers_end_with_a_killed_parent(
 ) -> None:
     path, folder = in_toml(long), tmp_path / "out"
     process = subprocess.Popen(
-        command(path, "-o", folder, "--workers", 2), stderr=subprocess.DEVNULL
+        command(path, "-o", folder, "--workers", 2, "--no-report"), stderr=subprocess.DEVNULL
     )
     while not list(folder.glob("parts/*.parquet")):
         assert process.poll() is None
