@@ -65,3 +65,9 @@ def test_equal_designs_stay_and_nan_never_is() -> None:
     assert sorted(front.designs) == [0, 1, 7]
     front.add(np.array([8]), np.array([[1.0, 2.0]]))
     assert front.designs.tolist() == [8]
+
+
+def test_infinities() -> None:
+    inf = np.inf
+    assert pareto(np.array([[1, inf], [2, inf], [1, inf]])).tolist() == [True, False, True]
+    assert pareto(np.array([[-inf, inf], [inf, -inf], [0, 0]])).tolist() == [True] * 3

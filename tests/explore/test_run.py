@@ -89,6 +89,17 @@ def test_the_result(whole: tuple[Exploration, Path], small: Make) -> None:
     assert read(folder / "space.toml").digest == space.digest
 
 
+def test_what_breaks_a_constraint_beats_nothing(small: Make) -> None:
+    least = {"peak_macs_per_cycle": {"min": 200}}
+    table = explore_space(small(constraints=least)).table
+    broken = table[(table["error"] == "") & ~table["feasible"]]
+    assert (broken["peak_macs_per_cycle"] == 128).all()
+    assert len(broken) == 4
+    # The narrowest array that is wide enough is in the front: the narrower ones do not count.
+    best = table[table["pareto"]]
+    assert best["peak_macs_per_cycle"].min() == 256
+
+
 def test_the_document(whole: tuple[Exploration, Path]) -> None:
     found, _ = whole
     document, table = found.document, found.table
