@@ -33,7 +33,9 @@ Records = np.ndarray[Any, Any]
 CHUNK = 1 << 16
 """Most candidate mappings in memory at once, for each thread."""
 STREAMING = tuple(
-    f"{engine}_{what}" for engine in ("vector", "wuve", "sore") for what in ("lanes", "latency_cycles")
+    f"{engine}_{what}"
+    for engine in ("vector", "wuve", "sore")
+    for what in ("lanes", "latency_cycles")
 )
 """Fields of a `HARDWARE` record that no product depends on."""
 

@@ -52,12 +52,18 @@ PATIENCE = 10_000
 """Mappings, or jobs, that a process interprets before it compiles: a few seconds' worth."""
 MAX_TILE_CYCLES = 2**47
 """A tile that takes longer is not counted: times a numerator of DRAM cycles, it fits 63 bits."""
-COUNT, M, M_FOLDS, N, N_FOLDS, LAST_V, LENGTH, K_FOLDS = range(8)
-"""Rows of a table of a tile's sides. Folds along m are blocks of rows in WS, those along the
-reduction are groups in OS."""
-CYCLES, MOVED, BUFFERED, WORK, LEAST = range(5)
-"""Rows of a table of the mappings of one product: cycles (-1 while nobody has looked), bytes of
-DRAM and of the buffers, cycles that the array works, and those again as found beforehand."""
+# Columns of scratch space, a row for each mapping at work. First the sides of its tiles, two
+# columns each, for a tile's side depends only on whether the tile is the last one (1) along it or
+# not (0). Folds along m are blocks of rows in WS, those along the reduction are groups in OS.
+COUNT, M, M_FOLDS, N, N_FOLDS, LAST_V, LENGTH, K_FOLDS = range(0, 16, 2)
+# Array cycles and transfers by kind of tile: of each side, whether it is the last.
+JOBS, LEFTS, RIGHTS, OUTS = 16, 32, 40, 48
+# Numbers of tiles; a tile's shortest and longest time on the array, and that of all tiles
+# together (0 where it may not fit 63 bits).
+C_TILES, M_TILES, N_TILES, K_TILES, SHORTEST, LONGEST, WORK = range(56, 63)
+# What the mapping costs.
+CYCLES, READ, WRITE, LEFT, RIGHT, OUT, MOVED, BUFFERED = range(63, 71)
+COLUMNS = 71
 VECTOR, WUVE, SORE, WUVE_SORE = map(ENGINES.index, ("vector", "wuve", "sore", "wuve+sore"))
 
 ENGINE_JOB = integers(
@@ -401,69 +407,44 @@ def _kind_count(kind: int, tiles: int) -> int:
 
 
 @helper
-def _cut(hw: Any, pr: Any, mp: Any, sides: Any) -> tuple[int, int, int, int]:
-    """Tiles along count, m, n and the reduction.
+def _first(tiles: int) -> int:
+    """Kinds of tiles along a side are this one to 1: there may be no other than the last."""
+    return 0 if tiles > 1 else 1
 
-    A tile's side depends only on whether the tile is the last one along it: each row of `sides`
-    gets the value of the other tiles (if any) and that of the last.
-    """
+
+@helper
+def _cut(hw: Any, pr: Any, mp: Any, t: Any, at: int) -> None:
+    """Numbers of tiles, and their sides."""
     c_tiles, m_tiles = _ceil(pr.count, mp.tile_count), _ceil(pr.m, mp.tile_m)
     n_tiles, k_tiles = _ceil(pr.n, mp.tile_n), _ceil(pr.length, mp.tile_length)
     weights_stay = mp.dataflow == WS
     v = _ws_v(mp.interleave, pr.keep_n) if weights_stay else mp.interleave
+    row_fold = v if weights_stay else hw.rows
     fold = hw.columns if weights_stay else hw.columns * v
-    for last in range(0 if c_tiles > 1 else 1, 2):
-        sides[COUNT, last] = _size(last, c_tiles, mp.tile_count, pr.count)
-    for last in range(0 if m_tiles > 1 else 1, 2):
+    for last in range(_first(c_tiles), 2):
+        t[at, COUNT + last] = _size(last, c_tiles, mp.tile_count, pr.count)
+    for last in range(_first(m_tiles), 2):
         m = _size(last, m_tiles, mp.tile_m, pr.m)
-        sides[M, last] = m
-        sides[M_FOLDS, last] = _ceil(m, v if weights_stay else hw.rows)
-    for last in range(0 if n_tiles > 1 else 1, 2):
+        t[at, M + last] = m
+        t[at, M_FOLDS + last] = _ceil(m, row_fold)
+    for last in range(_first(n_tiles), 2):
         n = _size(last, n_tiles, mp.tile_n, pr.n)
         folds = _ceil(n, fold)
-        sides[N, last] = n
-        sides[N_FOLDS, last] = folds
-        sides[LAST_V, last] = 0 if weights_stay else _last_v(n, folds, v, hw.columns)
-    for last in range(0 if k_tiles > 1 else 1, 2):
+        t[at, N + last] = n
+        t[at, N_FOLDS + last] = folds
+        t[at, LAST_V + last] = 0 if weights_stay else _last_v(n, folds, v, hw.columns)
+    for last in range(_first(k_tiles), 2):
         length = _size(last, k_tiles, mp.tile_length, pr.length)
         groups = pr.taps * _ceil(length, pr.keep_m)
-        sides[LENGTH, last] = length
-        sides[K_FOLDS, last] = _ceil(groups, hw.rows) if weights_stay else groups
-    return c_tiles, m_tiles, n_tiles, k_tiles
+        t[at, LENGTH + last] = length
+        t[at, K_FOLDS + last] = _ceil(groups, hw.rows) if weights_stay else groups
+    t[at, C_TILES], t[at, M_TILES] = c_tiles, m_tiles
+    t[at, N_TILES], t[at, K_TILES] = n_tiles, k_tiles
 
 
 @helper
-def _tile_cycles(
-    hw: Any, pr: Any, mp: Any, sides: Any, port: int, held: bool, c: int, m: int, n: int, k: int
-) -> int:
-    """Array time of a tile that is the last one (1) or not (0) along each side."""
-    count, m_folds = int(sides[COUNT, c]), int(sides[M_FOLDS, m])
-    n_folds, k_folds = int(sides[N_FOLDS, n]), int(sides[K_FOLDS, k])
-    if mp.dataflow == WS:
-        v, rows, columns = _ws_v(mp.interleave, pr.keep_n), int(sides[M, m]), int(sides[N, n])
-        cycles, _, _, _, _ = _ws_time(
-            hw, v, pr.keep_n, port, count, rows, m_folds, columns, n_folds, k_folds
-        )
-        return cycles
-    v, passes, v_last = mp.interleave, count * m_folds, int(sides[LAST_V, n])
-    if held and k == 0:
-        return _os_held_time(hw, v, pr.keep_n, port, passes, k_folds, n_folds, v_last)
-    return _os_time(hw, v, pr.keep_n, port, passes, k_folds, n_folds, v_last)
-
-
-@helper
-def _tile_parts(
-    hw: Any, pr: Any, mp: Any, sides: Any, port: int, held: bool, c: int, m: int, n: int, k: int
-) -> Cycles:
-    """`_tile_cycles` and their parts."""
-    count, m_folds = int(sides[COUNT, c]), int(sides[M_FOLDS, m])
-    n_folds, k_folds = int(sides[N_FOLDS, n]), int(sides[K_FOLDS, k])
-    if mp.dataflow == WS:
-        v, rows, columns = _ws_v(mp.interleave, pr.keep_n), int(sides[M, m]), int(sides[N, n])
-        return _ws_cycles(hw, v, pr.keep_n, port, count, rows, m_folds, columns, n_folds, k_folds)
-    v, passes, v_last = mp.interleave, count * m_folds, int(sides[LAST_V, n])
-    stays = held and k == 0
-    return _os_cycles(hw, v, pr.keep_n, port, passes, k_folds, n_folds, v_last, stays)
+def _tiles(t: Any, at: int) -> tuple[int, int, int, int]:
+    return int(t[at, C_TILES]), int(t[at, M_TILES]), int(t[at, N_TILES]), int(t[at, K_TILES])
 
 
 @helper
@@ -473,136 +454,118 @@ def _held(mp: Any, k_tiles: int) -> bool:
 
 
 @helper
-def _jobs(
-    hw: Any,
-    pr: Any,
-    mp: Any,
-    c_tiles: int,
-    m_tiles: int,
-    n_tiles: int,
-    k_tiles: int,
-    sides: Any,
-    jobs: Any,
-) -> tuple[int, int]:
-    """The array's cycles for each kind of tile, in `jobs`; the least and the most of them."""
+def _work(hw: Any, pr: Any, mp: Any, t: Any, at: int) -> None:
+    """The array's cycles for each kind of tile and for all of them, which no mapping beats."""
+    _cut(hw, pr, mp, t, at)
+    c_tiles, m_tiles, n_tiles, k_tiles = _tiles(t, at)
     port = _ceil(pr.keep_m, hw.group_port_elements)
-    held = _held(mp, k_tiles)
-    least, most = MAX_CYCLES, 0
-    for c in range(0 if c_tiles > 1 else 1, 2):
-        for m in range(0 if m_tiles > 1 else 1, 2):
-            for n in range(0 if n_tiles > 1 else 1, 2):
-                for k in range(0 if k_tiles > 1 else 1, 2):
-                    cycles = _tile_cycles(hw, pr, mp, sides, port, held, c, m, n, k)
-                    jobs[8 * c + 4 * m + 2 * n + k] = cycles
-                    least, most = min(least, cycles), max(most, cycles)
-    return least, most
+    weights_stay, held = mp.dataflow == WS, _held(mp, k_tiles)
+    v = _ws_v(mp.interleave, pr.keep_n) if weights_stay else mp.interleave
+    shortest, longest = MAX_CYCLES, 0
+    for c in range(_first(c_tiles), 2):
+        count = int(t[at, COUNT + c])
+        for m in range(_first(m_tiles), 2):
+            rows, m_folds = int(t[at, M + m]), int(t[at, M_FOLDS + m])
+            for n in range(_first(n_tiles), 2):
+                columns, n_folds = int(t[at, N + n]), int(t[at, N_FOLDS + n])
+                v_last = int(t[at, LAST_V + n])
+                for k in range(_first(k_tiles), 2):
+                    k_folds = int(t[at, K_FOLDS + k])
+                    if weights_stay:
+                        cycles, _, _, _, _ = _ws_time(
+                            hw, v, pr.keep_n, port, count, rows, m_folds, columns, n_folds, k_folds
+                        )
+                    elif held and k == 0:
+                        cycles = _os_held_time(
+                            hw, v, pr.keep_n, port, count * m_folds, k_folds, n_folds, v_last
+                        )
+                    else:
+                        cycles = _os_time(
+                            hw, v, pr.keep_n, port, count * m_folds, k_folds, n_folds, v_last
+                        )
+                    t[at, JOBS + 8 * c + 4 * m + 2 * n + k] = cycles
+                    shortest, longest = min(shortest, cycles), max(longest, cycles)
+    t[at, SHORTEST], t[at, LONGEST] = shortest, longest
+    work = 0
+    # In floating point, which cannot overflow.
+    if 1.0 * c_tiles * m_tiles * n_tiles * k_tiles * longest < MAX_CYCLES:
+        for c in range(_first(c_tiles), 2):
+            times_c = 1 if c else c_tiles - 1
+            for m in range(_first(m_tiles), 2):
+                times_m = times_c if m else times_c * (m_tiles - 1)
+                for n in range(_first(n_tiles), 2):
+                    times_n = times_m if n else times_m * (n_tiles - 1)
+                    kind = JOBS + 8 * c + 4 * m + 2 * n
+                    work += times_n * int(t[at, kind + 1])
+                    if k_tiles > 1:
+                        work += times_n * (k_tiles - 1) * int(t[at, kind])
+    t[at, WORK] = work
 
 
 @helper
-def _together(c_tiles: int, m_tiles: int, n_tiles: int, k_tiles: int, jobs: Any) -> int:
-    """The array's cycles for all tiles."""
-    cycles = 0
-    for c in range(0 if c_tiles > 1 else 1, 2):
-        count = 1 if c else c_tiles - 1
-        for m in range(0 if m_tiles > 1 else 1, 2):
-            rows = count if m else count * (m_tiles - 1)
-            for n in range(0 if n_tiles > 1 else 1, 2):
-                columns = rows if n else rows * (n_tiles - 1)
-                at = 8 * c + 4 * m + 2 * n
-                cycles += columns * int(jobs[at + 1])
-                if k_tiles > 1:
-                    cycles += columns * (k_tiles - 1) * int(jobs[at])
-    return cycles
-
-
-@helper
-def _transfers(
-    hw: Any,
-    pr: Any,
-    c_tiles: int,
-    m_tiles: int,
-    n_tiles: int,
-    k_tiles: int,
-    sides: Any,
-    lefts: Any,
-    rights: Any,
-    outs: Any,
-) -> int:
+def _transfers(hw: Any, pr: Any, t: Any, at: int) -> int:
     """The bytes of each kind of tile, by operand; the most that a step may move."""
+    c_tiles, m_tiles, n_tiles, k_tiles = _tiles(t, at)
     most_left = most_right = most_out = 0
-    for c in range(0 if c_tiles > 1 else 1, 2):
-        count = int(sides[COUNT, c])
-        for m in range(0 if m_tiles > 1 else 1, 2):
-            rows = int(sides[M, m])
-            for k in range(0 if k_tiles > 1 else 1, 2):
-                moved = _left_bytes(hw, pr, count, rows, int(sides[LENGTH, k]))
-                lefts[4 * c + 2 * m + k] = moved
+    for c in range(_first(c_tiles), 2):
+        count = int(t[at, COUNT + c])
+        for m in range(_first(m_tiles), 2):
+            rows = int(t[at, M + m])
+            for k in range(_first(k_tiles), 2):
+                moved = _left_bytes(hw, pr, count, rows, int(t[at, LENGTH + k]))
+                t[at, LEFTS + 4 * c + 2 * m + k] = moved
                 most_left = max(most_left, moved)
-            for n in range(0 if n_tiles > 1 else 1, 2):
-                moved = _out_bytes(hw, pr, count, rows, int(sides[N, n]))
-                outs[4 * c + 2 * m + n] = moved
+            for n in range(_first(n_tiles), 2):
+                moved = _out_bytes(hw, pr, count, rows, int(t[at, N + n]))
+                t[at, OUTS + 4 * c + 2 * m + n] = moved
                 most_out = max(most_out, moved)
-        for n in range(0 if n_tiles > 1 else 1, 2):
-            for k in range(0 if k_tiles > 1 else 1, 2):
-                moved = _right_bytes(hw, pr, count, int(sides[LENGTH, k]), int(sides[N, n]))
-                rights[4 * c + 2 * n + k] = moved
+        for n in range(_first(n_tiles), 2):
+            columns = int(t[at, N + n])
+            for k in range(_first(k_tiles), 2):
+                moved = _right_bytes(hw, pr, count, int(t[at, LENGTH + k]), columns)
+                t[at, RIGHTS + 4 * c + 2 * n + k] = moved
                 most_right = max(most_right, moved)
     return most_left + most_right + most_out
 
 
 @helper
-def _plane(a_tiles: int, b_tiles: int, c_tiles: int, each: Any) -> int:
+def _once(c_tiles: int, a_tiles: int, b_tiles: int, t: Any, at: int, kinds: int) -> int:
     """Bytes of an operand's tiles, each moved once."""
     total = 0
-    for c in range(0 if c_tiles > 1 else 1, 2):
+    for c in range(_first(c_tiles), 2):
         part = 0
-        for a in range(0 if a_tiles > 1 else 1, 2):
-            row = int(each[4 * c + 2 * a + 1])
+        for a in range(_first(a_tiles), 2):
+            row = int(t[at, kinds + 4 * c + 2 * a + 1])
             if b_tiles > 1:
-                row += (b_tiles - 1) * int(each[4 * c + 2 * a])
+                row += (b_tiles - 1) * int(t[at, kinds + 4 * c + 2 * a])
             part += row if a else (a_tiles - 1) * row
         total += part if c else (c_tiles - 1) * part
     return total
 
 
 @helper
-def _moved(
-    mp: Any,
-    c_tiles: int,
-    m_tiles: int,
-    n_tiles: int,
-    k_tiles: int,
-    lefts: Any,
-    rights: Any,
-    outs: Any,
-) -> tuple[int, int, int]:
-    """DRAM bytes of all tiles, by operand.
+def _move(mp: Any, t: Any, at: int) -> None:
+    """DRAM bytes of all tiles.
 
     A bank keeps its tile until the next one is loaded: with the whole reduction in one tile, the
     operand of the outer loop moves once, and so does the other where the inner loop has one tile.
     """
+    c_tiles, m_tiles, n_tiles, k_tiles = _tiles(t, at)
     o_tiles, i_tiles = (m_tiles, n_tiles) if mp.m_outer else (n_tiles, m_tiles)
     outer = i_tiles if k_tiles > 1 else 1
     inner = o_tiles if k_tiles > 1 or i_tiles > 1 else 1
-    left = _plane(m_tiles, k_tiles, c_tiles, lefts) * (outer if mp.m_outer else inner)
-    right = _plane(n_tiles, k_tiles, c_tiles, rights) * (inner if mp.m_outer else outer)
-    return left, right, _plane(m_tiles, n_tiles, c_tiles, outs)
+    left, right = (outer, inner) if mp.m_outer else (inner, outer)
+    left *= _once(c_tiles, m_tiles, k_tiles, t, at, LEFTS)
+    right *= _once(c_tiles, n_tiles, k_tiles, t, at, RIGHTS)
+    written = _once(c_tiles, m_tiles, n_tiles, t, at, OUTS)
+    t[at, LEFT], t[at, RIGHT], t[at, OUT] = left, right, written
+    t[at, MOVED] = left + right + written
 
 
 @helper
-def _waits(
-    hw: Any,
-    mp: Any,
-    c_tiles: int,
-    m_tiles: int,
-    n_tiles: int,
-    k_tiles: int,
-    jobs: Any,
-    lefts: Any,
-    rights: Any,
-    outs: Any,
-) -> tuple[int, int]:
+def _waits(hw: Any, mp: Any, t: Any, at: int) -> tuple[int, int]:
     """Cycles that the array waits for DRAM's reads and writes while it works on tiles."""
+    c_tiles, m_tiles, n_tiles, k_tiles = _tiles(t, at)
     o_tiles, i_tiles = (m_tiles, n_tiles) if mp.m_outer else (n_tiles, m_tiles)
     latency = hw.dram_latency_cycles
     read_wait = write_wait = 0
@@ -631,9 +594,9 @@ def _waits(
                         else:
                             before_c, before_o, before_i = 0, 1, 1
                         if mp.m_outer:
-                            store = int(outs[4 * before_c + 2 * before_o + before_i])
+                            store = int(t[at, OUTS + 4 * before_c + 2 * before_o + before_i])
                         else:
-                            store = int(outs[4 * before_c + 2 * before_i + before_o])
+                            store = int(t[at, OUTS + 4 * before_c + 2 * before_i + before_o])
                     # ... and loads what the next one needs and does not find in the buffers.
                     load = 0
                     next_c, next_o, next_i, next_k = c, o, i, k + 1
@@ -650,12 +613,13 @@ def _waits(
                         anew = next_c != c or k_tiles > 1
                         new_o, new_i = anew or next_o != o, anew or next_i != i
                         if new_o if mp.m_outer else new_i:
-                            load = int(lefts[4 * to_c + 2 * to_m + to_k])
+                            load = int(t[at, LEFTS + 4 * to_c + 2 * to_m + to_k])
                         if new_i if mp.m_outer else new_o:
-                            load += int(rights[4 * to_c + 2 * to_n + to_k])
+                            load += int(t[at, RIGHTS + 4 * to_c + 2 * to_n + to_k])
                     moved = store + load
                     if moved > 0:
-                        spare = int(jobs[8 * last_c + 4 * last_m + 2 * last_n + last_k]) - latency
+                        kind = 8 * last_c + 4 * last_m + 2 * last_n + last_k
+                        spare = int(t[at, JOBS + kind]) - latency
                         # The same as a comparison of cycles, without its division.
                         if moved * hw.dram_cycles_numerator > spare * hw.dram_cycles_denominator:
                             times = times_i * _kind_count(kind_k, k_tiles)
@@ -668,83 +632,61 @@ def _waits(
 
 
 @helper
-def _total(
-    hw: Any,
-    pr: Any,
-    mp: Any,
-    sides: Any,
-    jobs: Any,
-    lefts: Any,
-    rights: Any,
-    outs: Any,
-) -> tuple[int, int, int, int, int, int, int]:
-    """Cycles of one mapping, of them those that DRAM's reads and writes add, the bytes of its
-    operands, and bytes of the buffers; MAX_CYCLES and zeros where they may not fit 63 bits.
-
-    `sides` [8, 2], `jobs` [16], `lefts`, `rights` and `outs` [8] are scratch space.
-    """
-    c_tiles, m_tiles, n_tiles, k_tiles = _cut(hw, pr, mp, sides)
-    shortest, longest = _jobs(hw, pr, mp, c_tiles, m_tiles, n_tiles, k_tiles, sides, jobs)
-    most = _transfers(hw, pr, c_tiles, m_tiles, n_tiles, k_tiles, sides, lefts, rights, outs)
+def _look(hw: Any, pr: Any, mp: Any, t: Any, at: int) -> None:
+    """What a mapping costs whose work is known; MAX_CYCLES and zeros where that may not fit 63
+    bits."""
+    c_tiles, m_tiles, n_tiles, k_tiles = _tiles(t, at)
+    shortest, longest = int(t[at, SHORTEST]), int(t[at, LONGEST])
+    latency = hw.dram_latency_cycles
+    most = _transfers(hw, pr, t, at)
     # An upper bound in floating point, which cannot overflow.
-    slowest = longest + hw.dram_latency_cycles + _dram_cycles(hw, most)
+    slowest = longest + latency + _dram_cycles(hw, most)
     steps = 1.0 * c_tiles * m_tiles * n_tiles * k_tiles + 2
     buffered = _buffer_bytes(hw, pr, mp, pr.keep_m, k_tiles, m_tiles)
     if longest > MAX_TILE_CYCLES or steps * max(slowest, most) + buffered >= MAX_CYCLES:
-        return MAX_CYCLES, 0, 0, 0, 0, 0, 0
+        t[at, CYCLES] = MAX_CYCLES
+        for column in range(CYCLES + 1, COLUMNS):
+            t[at, column] = 0
+        return
 
+    _move(mp, t, at)
     read_wait = write_wait = 0
-    spare = shortest - hw.dram_latency_cycles
-    if most * hw.dram_cycles_numerator > spare * hw.dram_cycles_denominator:
-        read_wait, write_wait = _waits(
-            hw, mp, c_tiles, m_tiles, n_tiles, k_tiles, jobs, lefts, rights, outs
-        )
+    # Where the most that may move hides behind the shortest tile, nothing waits.
+    if most * hw.dram_cycles_numerator > (shortest - latency) * hw.dram_cycles_denominator:
+        read_wait, write_wait = _waits(hw, mp, t, at)
     # Before the first tile and after the last one nothing runs that could hide the transfer.
-    first_c, first_m = int(c_tiles == 1), int(m_tiles == 1)
-    first_n, first_k = int(n_tiles == 1), int(k_tiles == 1)
-    load = int(lefts[4 * first_c + 2 * first_m + first_k])
-    load += int(rights[4 * first_c + 2 * first_n + first_k])
-    read_wait += hw.dram_latency_cycles + _dram_cycles(hw, load)
-    write_wait += hw.dram_latency_cycles + _dram_cycles(hw, int(outs[7]))
-    cycles = _together(c_tiles, m_tiles, n_tiles, k_tiles, jobs) + read_wait + write_wait
-    left, right, written = _moved(mp, c_tiles, m_tiles, n_tiles, k_tiles, lefts, rights, outs)
-    buffered += left + right + written
-    return cycles, read_wait, write_wait, left, right, written, buffered
+    first_c, first_m = _first(c_tiles), _first(m_tiles)
+    first_n, first_k = _first(n_tiles), _first(k_tiles)
+    load = int(t[at, LEFTS + 4 * first_c + 2 * first_m + first_k])
+    load += int(t[at, RIGHTS + 4 * first_c + 2 * first_n + first_k])
+    read_wait += latency + _dram_cycles(hw, load)
+    write_wait += latency + _dram_cycles(hw, int(t[at, OUTS + 7]))
+    t[at, READ], t[at, WRITE] = read_wait, write_wait
+    t[at, CYCLES] = int(t[at, WORK]) + read_wait + write_wait
+    t[at, BUFFERED] = buffered + int(t[at, MOVED])
 
 
 @helper
-def _evaluate(
-    hw: Any,
-    pr: Any,
-    mp: Any,
-    cost: Any,
-    sides: Any,
-    jobs: Any,
-    lefts: Any,
-    rights: Any,
-    outs: Any,
-) -> None:
-    """All that one mapping costs; scratch space as for `_total`."""
-    cycles, read_wait, write_wait, left, right, written, buffered = _total(
-        hw, pr, mp, sides, jobs, lefts, rights, outs
-    )
-    cost.cycles = cycles
-    if cycles == MAX_CYCLES:
+def _evaluate(hw: Any, pr: Any, mp: Any, cost: Any, t: Any) -> None:
+    """All that one mapping costs; `t` [1, COLUMNS] is scratch space."""
+    _work(hw, pr, mp, t, 0)
+    _look(hw, pr, mp, t, 0)
+    cost.cycles = t[0, CYCLES]
+    if cost.cycles == MAX_CYCLES:
         return
-    c_tiles, m_tiles = _ceil(pr.count, mp.tile_count), _ceil(pr.m, mp.tile_m)
-    n_tiles, k_tiles = _ceil(pr.n, mp.tile_n), _ceil(pr.length, mp.tile_length)
+    c_tiles, m_tiles, n_tiles, k_tiles = _tiles(t, 0)
     port = _ceil(pr.keep_m, hw.group_port_elements)
     held = _held(mp, k_tiles)
     issue = interleave = activation_port = weight_load = accumulate = drain = fill = 0
-    for c in range(0 if c_tiles > 1 else 1, 2):
+    for c in range(_first(c_tiles), 2):
         times_c = 1 if c else c_tiles - 1
-        for m in range(0 if m_tiles > 1 else 1, 2):
+        for m in range(_first(m_tiles), 2):
             times_m = times_c if m else times_c * (m_tiles - 1)
-            for n in range(0 if n_tiles > 1 else 1, 2):
+            for n in range(_first(n_tiles), 2):
                 times_n = times_m if n else times_m * (n_tiles - 1)
-                for k in range(0 if k_tiles > 1 else 1, 2):
+                for k in range(_first(k_tiles), 2):
                     times = times_n if k else times_n * (k_tiles - 1)
-                    job = _tile_parts(hw, pr, mp, sides, port, held, c, m, n, k)
+                    job = _parts(hw, pr, mp, t, port, held and k == 0, c, m, n, k)
                     issue += times * job[1]
                     interleave += times * job[2]
                     activation_port += times * job[3]
@@ -759,13 +701,27 @@ def _evaluate(
     cost.accumulate = accumulate
     cost.drain = drain
     cost.fill = fill
-    cost.dram_read = read_wait
-    cost.dram_write = write_wait
-    cost.left_bytes = left
-    cost.right_bytes = right
-    cost.out_bytes = written
-    cost.buffer_bytes = buffered
+    cost.dram_read = t[0, READ]
+    cost.dram_write = t[0, WRITE]
+    cost.left_bytes = t[0, LEFT]
+    cost.right_bytes = t[0, RIGHT]
+    cost.out_bytes = t[0, OUT]
+    cost.buffer_bytes = t[0, BUFFERED]
     cost.steps = c_tiles * m_tiles * n_tiles * k_tiles
+
+
+@helper
+def _parts(
+    hw: Any, pr: Any, mp: Any, t: Any, port: int, held: bool, c: int, m: int, n: int, k: int
+) -> Cycles:
+    """Array cycles of a kind of tile, and their parts."""
+    count, m_folds = int(t[0, COUNT + c]), int(t[0, M_FOLDS + m])
+    n_folds, k_folds = int(t[0, N_FOLDS + n]), int(t[0, K_FOLDS + k])
+    if mp.dataflow == WS:
+        v, rows, columns = _ws_v(mp.interleave, pr.keep_n), int(t[0, M + m]), int(t[0, N + n])
+        return _ws_cycles(hw, v, pr.keep_n, port, count, rows, m_folds, columns, n_folds, k_folds)
+    v, passes, v_last = mp.interleave, count * m_folds, int(t[0, LAST_V + n])
+    return _os_cycles(hw, v, pr.keep_n, port, passes, k_folds, n_folds, v_last, held)
 
 
 @helper
@@ -810,12 +766,11 @@ def _buffer_bytes(hw: Any, pr: Any, mp: Any, keep_m: int, k_tiles: int, m_tiles:
 
 @tiered(PATIENCE)
 def _evaluate_all(hardware: Any, products: Any, mappings: Any, costs: Any) -> None:
-    sides, jobs = np.zeros((8, 2), np.int64), np.zeros(16, np.int64)
-    lefts, rights, outs = np.zeros(8, np.int64), np.zeros(8, np.int64), np.zeros(8, np.int64)
+    t = np.zeros((1, COLUMNS), np.int64)
     for i in range(len(mappings)):
         mp = mappings[i]
         hw, pr = hardware[mp.hardware], products[mp.product]
-        _evaluate(hw, pr, mp, costs[i], sides, jobs, lefts, rights, outs)
+        _evaluate(hw, pr, mp, costs[i], t)
 
 
 def evaluate(hardware: Records, products: Records, mappings: Records) -> Records:
@@ -846,63 +801,29 @@ CHOICE = integers("cycles", "dram_bytes", "buffer_bytes")
 
 
 @helper
-def _least(hw: Any, pr: Any, mp: Any, sides: Any, jobs: Any) -> int:
-    """The array's cycles for a mapping, which is never faster than they are; 0 where they may not
-    fit 63 bits."""
-    c_tiles, m_tiles, n_tiles, k_tiles = _cut(hw, pr, mp, sides)
-    _, longest = _jobs(hw, pr, mp, c_tiles, m_tiles, n_tiles, k_tiles, sides, jobs)
-    if 1.0 * c_tiles * m_tiles * n_tiles * k_tiles * longest >= MAX_CYCLES:
-        return 0
-    return _together(c_tiles, m_tiles, n_tiles, k_tiles, jobs)
-
-
-@helper
-def _look(
-    hw: Any,
-    pr: Any,
-    mp: Any,
-    place: int,
-    seen: Any,
-    sides: Any,
-    jobs: Any,
-    lefts: Any,
-    rights: Any,
-    outs: Any,
-) -> None:
-    """Write what a mapping costs in column `place` of `seen`."""
-    cycles, read, write, left, right, written, buffered = _total(
-        hw, pr, mp, sides, jobs, lefts, rights, outs
-    )
-    seen[CYCLES, place] = cycles
-    seen[MOVED, place] = left + right + written
-    seen[BUFFERED, place] = buffered
-    seen[WORK, place] = cycles - read - write
-
-
-@helper
-def _better(seen: Any, i: int, j: int) -> bool:
+def _better(t: Any, i: int, j: int) -> bool:
     """Whether mapping i comes before mapping j: it is faster, or moves less, or stands first."""
-    if seen[CYCLES, i] != seen[CYCLES, j]:
-        return seen[CYCLES, i] < seen[CYCLES, j]
-    if seen[MOVED, i] != seen[MOVED, j]:
-        return seen[MOVED, i] < seen[MOVED, j]
+    if t[i, CYCLES] != t[j, CYCLES]:
+        return t[i, CYCLES] < t[j, CYCLES]
+    if t[i, MOVED] != t[j, MOVED]:
+        return t[i, MOVED] < t[j, MOVED]
     return i < j
 
 
 @helper
-def _promising(seen: Any, i: int, fastest: int) -> bool:
-    """Whether a mapping that waits for DRAM less may be the fastest."""
-    work = seen[WORK, i]
-    return seen[CYCLES, i] - work > work // PATIENT and work < fastest
+def _promising(t: Any, i: int, fastest: int) -> bool:
+    """Whether a mapping might be the fastest if it waited less for DRAM."""
+    waits = t[i, READ] + t[i, WRITE]
+    work = t[i, CYCLES] - waits
+    return waits > work // PATIENT and work < fastest
 
 
 @tiered(PATIENCE)
 def _choose_all(
     hardware: Any, products: Any, mappings: Any, firsts: Any, finer: Any, chosen: Any
 ) -> None:
-    sides, jobs = np.zeros((8, 2), np.int64), np.zeros(16, np.int64)
-    lefts, rights, outs = np.zeros(8, np.int64), np.zeros(8, np.int64), np.zeros(8, np.int64)
-    seen = np.zeros((5, MOST + 1), np.int64)
+    # One more row, for a mapping with fewer rows than a candidate has.
+    t = np.zeros((MOST + 1, COLUMNS), np.int64)
     fine = finer[0]
     for pair in range(len(firsts) - 1):
         first, count = firsts[pair], firsts[pair + 1] - firsts[pair]
@@ -912,25 +833,25 @@ def _choose_all(
             continue
         hw, pr = hardware[mappings[first].hardware], products[mappings[first].product]
         for i in range(count):
-            seen[LEAST, i] = _least(hw, pr, mappings[first + i], sides, jobs)
-            seen[CYCLES, i] = -1
-        # From the one that the array finishes first on: what it needs more for than the best so
-        # far needs with its waits is not looked at.
+            _work(hw, pr, mappings[first + i], t, i)
+            t[i, CYCLES] = -1
+        # From the one with the least work on: what works longer than the best so far takes with
+        # its waits is not looked at.
         best = -1
         while True:
             at = -1
             for i in range(count):
-                if seen[CYCLES, i] < 0 and (at < 0 or seen[LEAST, i] < seen[LEAST, at]):
+                if t[i, CYCLES] < 0 and (at < 0 or t[i, WORK] < t[at, WORK]):
                     at = i
-            if at < 0 or (best >= 0 and seen[LEAST, at] > seen[CYCLES, best]):
+            if at < 0 or (best >= 0 and t[at, WORK] > t[best, CYCLES]):
                 break
-            _look(hw, pr, mappings[first + at], at, seen, sides, jobs, lefts, rights, outs)
-            if best < 0 or _better(seen, at, best):
+            _look(hw, pr, mappings[first + at], t, at)
+            if best < 0 or _better(t, at, best):
                 best = at
-        fastest = seen[CYCLES, best]
+        fastest = t[best, CYCLES]
         choice.cycles = fastest
-        choice.dram_bytes = seen[MOVED, best]
-        choice.buffer_bytes = seen[BUFFERED, best]
+        choice.dram_bytes = t[best, MOVED]
+        choice.buffer_bytes = t[best, BUFFERED]
 
         # The best of each dataflow is tried with fewer rows where it waits for DRAM. What was not
         # looked at works longer than the fastest takes, and cannot be promising itself, but it may
@@ -938,23 +859,21 @@ def _choose_all(
         for dataflow in range(2):
             slow = -1
             for i in range(count):
-                if mappings[first + i].dataflow != dataflow or seen[CYCLES, i] < 0:
+                if mappings[first + i].dataflow != dataflow or t[i, CYCLES] < 0:
                     continue
-                if slow < 0 or _better(seen, i, slow):
+                if slow < 0 or _better(t, i, slow):
                     slow = i
-            if slow < 0 or not _promising(seen, slow, fastest):
+            if slow < 0 or not _promising(t, slow, fastest):
                 continue
             for i in range(count):
                 mp = mappings[first + i]
-                if (
-                    mp.dataflow == dataflow
-                    and seen[CYCLES, i] < 0
-                    and seen[LEAST, i] <= seen[CYCLES, slow]
-                ):
-                    _look(hw, pr, mp, i, seen, sides, jobs, lefts, rights, outs)
-                    if _better(seen, i, slow):
+                if mp.dataflow != dataflow or t[i, CYCLES] >= 0:
+                    continue
+                if t[i, WORK] <= t[slow, CYCLES]:
+                    _look(hw, pr, mp, t, i)
+                    if _better(t, i, slow):
                         slow = i
-            if not _promising(seen, slow, fastest):
+            if not _promising(t, slow, fastest):
                 continue
             mp = mappings[first + slow]
             unit = pr.image_taps if pr.image_axis == ALONG_REDUCTION else 1
@@ -968,14 +887,15 @@ def _choose_all(
                 fine.m_outer = mp.m_outer
                 if fine.tile_m >= mp.tile_m:
                     continue
-                _look(hw, pr, fine, MOST, seen, sides, jobs, lefts, rights, outs)
-                cycles, moved = seen[CYCLES, MOST], seen[MOVED, MOST]
+                _work(hw, pr, fine, t, MOST)
+                _look(hw, pr, fine, t, MOST)
+                cycles, moved = t[MOST, CYCLES], t[MOST, MOVED]
                 if cycles < choice.cycles or (
                     cycles == choice.cycles and moved < choice.dram_bytes
                 ):
                     choice.cycles = cycles
                     choice.dram_bytes = moved
-                    choice.buffer_bytes = seen[BUFFERED, MOST]
+                    choice.buffer_bytes = t[MOST, BUFFERED]
 
 
 def choose(
