@@ -118,11 +118,16 @@ def test_parts_of_another_search_are_refused(small: Make, tmp_path: Path) -> Non
     )
 
 
-def test_pieces_for_workers(small: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_for_workers(
+    small: Make, evaluated: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     space = small(search={"kind": "nsga2", "trials": 24, "part": 10})
     whole = explore_space(space).table
     monkeypatch.setattr(guided, "PIECE", 3)
-    pd.testing.assert_frame_equal(explore_space(space).table, whole)
+    pd.testing.assert_frame_equal(explore_space(space, tmp_path / "out").table, whole)
+    evaluated.clear()
+    explore_space(space, tmp_path / "out")
+    assert evaluated == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
