@@ -45,17 +45,20 @@ def checked(
     except ValidationError as error:
         # A misspelt entry is also a missing one: the spelling says more.
         first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-        where = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise InputError(f"{source}: {unknown('entry', where, entries(reference()))}") from None
-        if first["type"] == "missing":
-            raise InputError(f"{source}: entry {where!r} is missing") from None
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "value_error":
-            raise InputError(f"{source}: {where}: {message}") from None
-        raise InputError(
-            f"{source}: {where}: {message[0].lower() + message[1:]}, not {shown(first['input'])}"
-        ) from None
+        raise InputError(complaint(first, source, reference)) from None
+
+
+def complaint(found: Any, source: str, reference: Callable[[], dict[str, Any]]) -> str:
+    """One line for one of the errors that pydantic found; arguments as those of `checked`."""
+    where = ".".join(str(part) for part in found["loc"])
+    if found["type"] == "extra_forbidden":
+        return f"{source}: {unknown('entry', where, entries(reference()))}"
+    if found["type"] == "missing":
+        return f"{source}: entry {where!r} is missing"
+    message = found["msg"].removeprefix("Value error, ")
+    if found["type"] == "value_error":
+        return f"{source}: {where}: {message}"
+    return f"{source}: {where}: {message[0].lower() + message[1:]}, not {shown(found['input'])}"
 
 
 def replaced(document: dict[str, Any], values: Mapping[str, Any], what: str) -> dict[str, Any]:
@@ -77,11 +80,12 @@ def replaced(document: dict[str, Any], values: Mapping[str, Any], what: str) -> 
     return document
 
 
-def entries(document: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of all entries."""
+def entries(document: Mapping[str, Any] | BaseModel, prefix: str = "") -> list[str]:
+    """Dotted names of all entries, in the order in which they are checked."""
     names: list[str] = []
-    for key, value in document.items():
-        names += entries(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
+    for key, value in document if isinstance(document, BaseModel) else document.items():
+        table = isinstance(value, dict | BaseModel)
+        names += entries(value, f"{prefix}{key}.") if table else [prefix + key]
     return names
 
 

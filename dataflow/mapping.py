@@ -180,7 +180,19 @@ def _add(
 
     The candidates of this product stand from `first` on.
     """
-    if m < 1 or length < 1 or n < 1 or at == first + MOST or not _fits(hw, pr, 1, m, length, n):
+    if m < 1 or length < 1 or n < 1 or at == first + MOST:
+        return at
+    for j in range(first, at):
+        other = out[j]
+        if (
+            other.dataflow == dataflow
+            and other.interleave == v
+            and other.tile_m == m
+            and other.tile_length == length
+            and other.tile_n == n
+        ):
+            return at
+    if not _fits(hw, pr, 1, m, length, n):
         return at
     count = 1
     if pr.count > 1 and m == pr.m and length == pr.length and n == pr.n:
@@ -196,23 +208,12 @@ def _add(
         count = _balanced(pr.count, count, 1)
     # The loop order that moves less: rows outside reads the right operand once for each row tile,
     # columns outside the left one once for each column tile.
-    m_tiles, n_tiles = _ceil(pr.m, m), _ceil(pr.n, n)
-    # In floating point: both times a number of tiles may pass 63 bits.
-    left = 1.0 * _left_elements(pr, pr.m, pr.length) * hw.operand_bits
-    right = 1.0 * _right_elements(pr, pr.length, pr.n) * (hw.operand_bits + pr.index_bits)
-    rows_outside = left + (right * m_tiles if n_tiles > 1 else right)
-    columns_outside = right + (left * n_tiles if m_tiles > 1 else left)
-    m_outer = int(rows_outside <= columns_outside)
-    for j in range(first, at):
-        other = out[j]
-        if (
-            other.dataflow == dataflow
-            and other.interleave == v
-            and other.tile_m == m
-            and other.tile_length == length
-            and other.tile_n == n
-        ):
-            return at
+    m_outer = 1
+    if m < pr.m and n < pr.n:
+        # In floating point: both times a number of tiles may pass 63 bits.
+        left = 1.0 * _left_elements(pr, pr.m, pr.length) * hw.operand_bits
+        right = 1.0 * _right_elements(pr, pr.length, pr.n) * (hw.operand_bits + pr.index_bits)
+        m_outer = int(left + right * _ceil(pr.m, m) <= right + left * _ceil(pr.n, n))
     place = out[at]
     place.dataflow = dataflow
     place.interleave = v
@@ -231,11 +232,13 @@ def _interleave(hw: Any, pr: Any, m: int) -> int:
     if pr.keep_n == 1:
         return 1
     port = _ceil(pr.keep_m, hw.group_port_elements)
-    best, fastest = 1, 0
+    best, fastest, least = 1, 0, m * max(pr.keep_n, port)
     for v in range(1, min(m, hw.interleave) + 1):
         cycles = _ceil(m, v) * max(pr.keep_n * max(v, hw.adder_cycles), v * port)
         if v == 1 or cycles < fastest:
             best, fastest = v, cycles
+            if cycles == least:
+                break
     return best
 
 
@@ -355,6 +358,7 @@ def candidates(
     hardware: Records,
     products: Records,
     allowed: np.ndarray[Any, np.dtype[np.bool_]] | None = None,
+    room: Records | None = None,
 ) -> tuple[Records, np.ndarray[Any, np.dtype[np.int64]]]:
     """Mappings worth a look, for every product on every hardware.
 
@@ -362,6 +366,7 @@ def candidates(
         hardware: `HARDWARE` [h].
         products: `PRODUCT` [p].
         allowed: bool [p, 2]: whether WS and OS may be used; everything when None.
+        room: `MAPPING` [h * p * MOST] or more to write to, where many calls follow each other.
 
     Returns:
         `MAPPING` [x], and int64 [h * p + 1]: the candidates of product p on hardware h are
@@ -373,7 +378,7 @@ def candidates(
     if allowed is None:
         allowed = np.ones((len(products), 2), np.bool_)
     pairs = len(hardware) * len(products)
-    out = np.zeros(pairs * MOST, MAPPING)
+    out = np.zeros(pairs * MOST, MAPPING) if room is None else room[: pairs * MOST]
     firsts = np.zeros(pairs + 1, np.int64)
     _candidates(pairs, hardware, products, allowed, out, firsts)
     return out[: firsts[-1]], firsts

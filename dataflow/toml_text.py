@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
 from nofm.kernels.errors import InputError
 
 
-def read(text: str, source: str) -> dict[str, Any]:
-    """The tables of TOML text; `source` is its name in errors.
+def read(text: str, source: str, parse_float: Callable[[str], Any] = float) -> dict[str, Any]:
+    """The tables of TOML text; `source` is its name in errors, `parse_float` reads its floats.
 
     Raises:
         InputError: it is malformed.
     """
     try:
-        return tomllib.loads(text)
+        return tomllib.loads(text, parse_float=parse_float)
     except RecursionError:
         raise InputError(f"{source} is not valid TOML: it is nested too deeply") from None
     except ValueError as error:  # malformed, or a number of too many digits

@@ -36,7 +36,7 @@ class Tiered:
 
     def __init__(self, function: Callable[..., None], patience: int) -> None:
         self.function = function
-        self.compiled = njit(cache=True, **JIT_OPTIONS)(function)
+        self.compiled = njit(cache=True, nogil=True, **JIT_OPTIONS)(function)
         self.patience = patience
         self.__doc__ = function.__doc__
 

@@ -6,19 +6,33 @@ estimates, and ratios between designs on one table as what they are good for.
 
 from __future__ import annotations
 
-from nofm.dataflow.accelerator import Accelerator
+from typing import Any, Protocol
+
+
+class Priced(Protocol):
+    """What an energy needs to know: an `Accelerator`, or the same entries of many as arrays."""
+
+    @property
+    def energy(self) -> Any:
+        """Energy by event."""
+
+    @property
+    def clock_hz(self) -> Any:
+        """Clock in Hz."""
 
 
 def of_products(
-    accelerator: Accelerator,
+    accelerator: Priced,
     *,
     effective_macs: int,
     selected_macs: int,
-    buffer_bytes: int,
-    dram_bytes: int,
-    cycles: int,
-) -> dict[str, float]:
+    buffer_bytes: Any,
+    dram_bytes: Any,
+    cycles: Any,
+) -> dict[str, Any]:
     """Energy in pJ by part of a matrix product.
+
+    Integers, or arrays with a value for each of many accelerators.
 
     Args:
         effective_macs: multiply-accumulates on kept elements.
@@ -37,9 +51,9 @@ def of_products(
 
 
 def of_engine(
-    accelerator: Accelerator, *, updates: int, compares: int, dram_bytes: int, cycles: int
-) -> dict[str, float]:
-    """Energy in pJ by part of an engine's streaming job.
+    accelerator: Priced, *, updates: int, compares: int, dram_bytes: int, cycles: Any
+) -> dict[str, Any]:
+    """Energy in pJ by part of an engine's streaming job, or of several.
 
     Args:
         updates: parameters updated, or elements of vector work.
@@ -57,5 +71,5 @@ def of_engine(
     }
 
 
-def _static_pj(accelerator: Accelerator, cycles: int) -> float:
+def _static_pj(accelerator: Priced, cycles: Any) -> Any:
     return accelerator.energy.static_w * cycles / accelerator.clock_hz * 1e12

@@ -13,12 +13,14 @@ import numpy as np
 
 from nofm.dataflow.accelerator import HARDWARE
 from nofm.dataflow.jobs import ENGINES
-from nofm.dataflow.mapping import MAPPING, OS, WS
-from nofm.dataflow.products import PRODUCT
-from nofm.dataflow.schedule import MAX_CYCLES
+from nofm.dataflow.mapping import MAPPING, MOST, OS, WS, candidates
+from nofm.dataflow.products import ALONG_REDUCTION, PRODUCT
+from nofm.dataflow.schedule import MAX_CYCLES, PATIENT, SPLITS
 from nofm.kernels.tiered import helper, integers, tiered
 
 Records = np.ndarray[Any, Any]
+Cycles = tuple[int, int, int, int, int, int, int, int]
+"""Cycles of a job on the array, then their `PARTS`."""
 
 PARTS = (
     "issue",
@@ -50,6 +52,18 @@ PATIENCE = 10_000
 """Mappings, or jobs, that a process interprets before it compiles: a few seconds' worth."""
 MAX_TILE_CYCLES = 2**47
 """A tile that takes longer is not counted: times a numerator of DRAM cycles, it fits 63 bits."""
+# Columns of scratch space, a row for each mapping at work. First the sides of its tiles, two
+# columns each, for a tile's side depends only on whether the tile is the last one (1) along it or
+# not (0). Folds along m are blocks of rows in WS, those along the reduction are groups in OS.
+COUNT, M, M_FOLDS, N, N_FOLDS, LAST_V, LENGTH, K_FOLDS = range(0, 16, 2)
+# Array cycles and transfers by kind of tile: of each side, whether it is the last.
+JOBS, LEFTS, RIGHTS, OUTS = 16, 32, 40, 48
+# Numbers of tiles; a tile's shortest and longest time on the array, and that of all tiles
+# together (0 where it may not fit 63 bits).
+C_TILES, M_TILES, N_TILES, K_TILES, SHORTEST, LONGEST, WORK = range(56, 63)
+# What the mapping costs.
+CYCLES, READ, WRITE, LEFT, RIGHT, OUT, MOVED, BUFFERED = range(63, 71)
+COLUMNS = 71
 VECTOR, WUVE, SORE, WUVE_SORE = map(ENGINES.index, ("vector", "wuve", "sore", "wuve+sore"))
 
 ENGINE_JOB = integers(
@@ -73,42 +87,36 @@ def _ceil(a: int, b: int) -> int:
 
 
 @helper
-def _ws_cycles(
+def _ws_time(
     hw: Any,
     v: int,
     n: int,
-    m_group: int,
+    port: int,
     count: int,
     m: int,
-    groups: int,
+    blocks: int,
     columns: int,
-    out: Any,
-) -> None:
+    column_folds: int,
+    group_folds: int,
+) -> tuple[int, int, int, int, int]:
+    """Cycles of a WS job: `blocks` = ceil(m / v) blocks a fold, `port` cycles for a group to come
+    in. Then what its parts follow from: the cycles of a block, the first fold's start, from the
+    first fold of a pass over the columns to its last one, and the wait between passes."""
     rows, cols, adder = hw.rows, hw.columns, hw.adder_cycles
-    port = _ceil(m_group, hw.group_port_elements)
-    if n == 1:
-        v, p = 1, 1
-    else:
-        p = max(v, adder)
+    p = 1 if n == 1 else max(v, adder)
     d = (n - 1) * p + adder
     block = max(n * p, v * port)
-    blocks = _ceil(m, v)
     duration = blocks * block
-    group_folds, column_folds = _ceil(groups, rows), _ceil(columns, cols)
-    folds = count * group_folds * column_folds
     first = min(columns, cols) * n
     last = (columns - (column_folds - 1) * cols) * n
 
     # One pass over the columns: from the first fold's start to the last one's, then to the next
     # pass. Loads hide behind the fold before.
-    if column_folds == 1:
-        across, hidden = 0, 0
-    else:
+    across = 0
+    if column_folds > 1:
         across = (column_folds - 2) * max(duration, first) + max(duration, last)
-        hidden = (column_folds - 1) * duration
     wrap = max(duration, first)
-    turnaround = rows * d + hw.accumulator_cycles
-    wait = max(0, turnaround - across - wrap)
+    wait = max(0, rows * d + hw.accumulator_cycles - across - wrap)
     passes = count * group_folds
     start = max(first, v * port)
     last_start = start + passes * across + (passes - 1) * wrap + count * (group_folds - 1) * wait
@@ -122,54 +130,68 @@ def _ws_cycles(
         + adder
         + hw.accumulator_cycles
     )
-    out[0] = last_start + tail
-    out[1] = folds * n * m
-    # What the last block of the job would take after its last slot is the time of the fill.
-    out[2] = folds * (blocks * n * p - n * m) - (p - 1 - (m - 1 - (blocks - 1) * v))
-    out[3] = (folds * blocks - 1) * (block - n * p) + start - first
-    out[4] = first + passes * (across - hidden) + (passes - 1) * (wrap - duration)
-    out[5] = count * (group_folds - 1) * wait
-    out[6] = 0
-    out[7] = out[0] - out[1] - out[2] - out[3] - out[4] - out[5]
+    return last_start + tail, block, start, across, wait
 
 
 @helper
-def _os_cycles(
+def _ws_cycles(
     hw: Any,
     v: int,
     n: int,
-    m_group: int,
+    port: int,
     count: int,
     m: int,
-    groups: int,
+    blocks: int,
     columns: int,
-    out: Any,
-) -> None:
-    rows, cols, adder = hw.rows, hw.columns, hw.adder_cycles
-    port = _ceil(m_group, hw.group_port_elements)
-    row_folds, column_folds = _ceil(m, rows), _ceil(columns, cols * v)
-    v_last = _ceil(columns - (column_folds - 1) * cols * v, cols)
-    p, p_last = max(v, adder), max(v_last, adder)
-    block, block_last = max(n * p, port), max(n * p_last, port)
-    d, d_last = groups * block, groups * block_last
-    passes = count * row_folds
-    full = passes * (column_folds - 1)
+    column_folds: int,
+    group_folds: int,
+) -> Cycles:
+    """Cycles of a WS job and their parts."""
+    total, block, start, across, wait = _ws_time(
+        hw, v, n, port, count, m, blocks, columns, column_folds, group_folds
+    )
+    p = 1 if n == 1 else max(v, hw.adder_cycles)
+    passes = count * group_folds
+    folds = passes * column_folds
+    duration, first = blocks * block, min(columns, hw.columns) * n
+    hidden = (column_folds - 1) * duration
+    issue = folds * n * m
+    # What the last block of the job would take after its last slot is the time of the fill.
+    interleave = folds * (blocks * n * p - n * m) - (p - 1 - (m - 1 - (blocks - 1) * v))
+    activation_port = (folds * blocks - 1) * (block - n * p) + start - first
+    weight_load = first + passes * (across - hidden) + (passes - 1) * max(0, first - duration)
+    accumulate = count * (group_folds - 1) * wait
+    fill = total - issue - interleave - activation_port - weight_load - accumulate
+    return total, issue, interleave, activation_port, weight_load, accumulate, 0, fill
 
+
+@helper
+def _os_time(
+    hw: Any,
+    v: int,
+    n: int,
+    port: int,
+    passes: int,
+    groups: int,
+    column_folds: int,
+    v_last: int,
+) -> int:
+    """Cycles of an OS job: `passes` row folds, each of which goes through the columns; the last
+    column fold interleaves `v_last` sums."""
+    rows, adder = hw.rows, hw.adder_cycles
+    d = groups * max(n * max(v, adder), port)
+    d_last = groups * max(n * max(v_last, adder), port)
     if column_folds == 1:
-        end = port + d_last + (passes - 1) * max(d_last, rows * v_last)
-        waits = (passes - 1) * max(0, rows * v_last - d_last)
+        end = d_last + (passes - 1) * max(d_last, rows * v_last)
     else:
-        end = port + d
-        end += passes * (column_folds - 2) * max(d, rows * v)
+        end = d + passes * (column_folds - 2) * max(d, rows * v)
         end += passes * max(d_last, rows * v)
         end += (passes - 1) * max(d, rows * v_last)
-        waits = passes * (column_folds - 2) * max(0, rows * v - d)
-        waits += passes * max(0, rows * v - d_last)
-        waits += (passes - 1) * max(0, rows * v_last - d)
-    out[0] = (
-        end
+    return (
+        port
+        + end
         + (rows - 1)
-        + (cols - 1)
+        + (hw.columns - 1)
         + hw.multiplier_cycles
         + adder
         - 1
@@ -177,33 +199,72 @@ def _os_cycles(
         - 1
         + hw.accumulator_cycles
     )
-    slots = groups * n
-    out[1] = full * slots * v + passes * slots * v_last
-    out[2] = full * slots * (p - v) + passes * slots * (p_last - v_last)
-    out[3] = full * groups * (block - n * p) + passes * groups * (block_last - n * p_last) + port
-    out[4] = 0
-    out[5] = 0
-    out[6] = waits + rows * v_last
-    out[7] = out[0] - out[1] - out[2] - out[3] - out[6]
 
 
 @helper
-def _array_cycles(
+def _os_held_time(
     hw: Any,
-    dataflow: int,
     v: int,
     n: int,
-    m_group: int,
-    count: int,
-    m: int,
+    port: int,
+    passes: int,
     groups: int,
-    columns: int,
-    out: Any,
-) -> None:
-    if dataflow == WS:
-        _ws_cycles(hw, v, n, m_group, count, m, groups, columns, out)
+    column_folds: int,
+    v_last: int,
+) -> int:
+    """Cycles of an OS job that neither fills nor drains: the next one's operands follow at once."""
+    block = max(n * max(v, hw.adder_cycles), port)
+    block_last = max(n * max(v_last, hw.adder_cycles), port)
+    return port + passes * groups * ((column_folds - 1) * block + block_last)
+
+
+@helper
+def _os_cycles(
+    hw: Any,
+    v: int,
+    n: int,
+    port: int,
+    passes: int,
+    groups: int,
+    column_folds: int,
+    v_last: int,
+    held: bool,
+) -> Cycles:
+    """Cycles of an OS job, held (`_os_held_time`) or not, and their parts."""
+    adder = hw.adder_cycles
+    p, p_last = max(v, adder), max(v_last, adder)
+    block, block_last = max(n * p, port), max(n * p_last, port)
+    last = passes * groups
+    full = last * (column_folds - 1)
+    issue = full * n * v + last * n * v_last
+    interleave = full * n * (p - v) + last * n * (p_last - v_last)
+    activation_port = full * (block - n * p) + last * (block_last - n * p_last) + port
+    if held:
+        total = _os_held_time(hw, v, n, port, passes, groups, column_folds, v_last)
+        return total, issue, interleave, activation_port, 0, 0, 0, 0
+    total = _os_time(hw, v, n, port, passes, groups, column_folds, v_last)
+    d, d_last, rows = groups * block, groups * block_last, hw.rows
+    if column_folds == 1:
+        waits = (passes - 1) * max(0, rows * v_last - d_last)
     else:
-        _os_cycles(hw, v, n, m_group, count, m, groups, columns, out)
+        waits = passes * (column_folds - 2) * max(0, rows * v - d)
+        waits += passes * max(0, rows * v - d_last)
+        waits += (passes - 1) * max(0, rows * v_last - d)
+    drain = waits + rows * v_last
+    fill = total - issue - interleave - activation_port - drain
+    return total, issue, interleave, activation_port, 0, 0, drain, fill
+
+
+@helper
+def _ws_v(v: int, n: int) -> int:
+    """Interleaved sums in WS, where a USPE that adds once to each needs none."""
+    return 1 if n == 1 else v
+
+
+@helper
+def _last_v(columns: int, folds: int, v: int, cols: int) -> int:
+    """Interleaved sums of the last column fold in OS."""
+    return _ceil(columns - (folds - 1) * cols * v, cols)
 
 
 def array_cycles(
@@ -230,12 +291,20 @@ def array_cycles(
     Returns:
         int64 [8]: the total, then the `PARTS`, which sum to it.
     """
-    out = np.zeros(8, np.int64)
-    groups = taps * -(-length // m_group)
-    _array_cycles(
-        np.atleast_1d(hardware)[0], dataflow, interleave, n, m_group, count, m, groups, columns, out
+    hw, v = np.atleast_1d(hardware)[0], interleave
+    groups, port = taps * _ceil(length, m_group), _ceil(m_group, int(hw.group_port_elements))
+    rows, cols = int(hw.rows), int(hw.columns)
+    if dataflow == WS:
+        v = _ws_v(v, n)
+        folds = _ceil(columns, cols), _ceil(groups, rows)
+        return np.array(
+            _ws_cycles(hw, v, n, port, count, m, _ceil(m, v), columns, *folds), np.int64
+        )
+    column_folds = _ceil(columns, cols * v)
+    passes, v_last = count * _ceil(m, rows), _last_v(columns, column_folds, v, cols)
+    return np.array(
+        _os_cycles(hw, v, n, port, passes, groups, column_folds, v_last, False), np.int64
     )
-    return out
 
 
 @helper
@@ -338,79 +407,168 @@ def _kind_count(kind: int, tiles: int) -> int:
 
 
 @helper
-def _evaluate(
-    hw: Any,
-    pr: Any,
-    mp: Any,
-    cost: Any,
-    runs: Any,
-    jobs: Any,
-    lefts: Any,
-    rights: Any,
-    outs: Any,
-) -> None:
-    """Cost of one mapping.
+def _first(tiles: int) -> int:
+    """Kinds of tiles along a side are this one to 1: there may be no other than the last."""
+    return 0 if tiles > 1 else 1
 
-    `runs` [16], `jobs` [16, 8], `lefts`, `rights` and `outs` [8] are scratch space: a tile's
-    array time and transfers depend only on which of its sides are the last of their loop.
+
+@helper
+def _cut(hw: Any, pr: Any, mp: Any, t: Any, at: int) -> None:
+    """Numbers of tiles, and their sides."""
+    c_tiles, m_tiles = _ceil(pr.count, mp.tile_count), _ceil(pr.m, mp.tile_m)
+    n_tiles, k_tiles = _ceil(pr.n, mp.tile_n), _ceil(pr.length, mp.tile_length)
+    weights_stay = mp.dataflow == WS
+    v = _ws_v(mp.interleave, pr.keep_n) if weights_stay else mp.interleave
+    row_fold = v if weights_stay else hw.rows
+    fold = hw.columns if weights_stay else hw.columns * v
+    for last in range(_first(c_tiles), 2):
+        t[at, COUNT + last] = _size(last, c_tiles, mp.tile_count, pr.count)
+    for last in range(_first(m_tiles), 2):
+        m = _size(last, m_tiles, mp.tile_m, pr.m)
+        t[at, M + last] = m
+        t[at, M_FOLDS + last] = _ceil(m, row_fold)
+    for last in range(_first(n_tiles), 2):
+        n = _size(last, n_tiles, mp.tile_n, pr.n)
+        folds = _ceil(n, fold)
+        t[at, N + last] = n
+        t[at, N_FOLDS + last] = folds
+        t[at, LAST_V + last] = 0 if weights_stay else _last_v(n, folds, v, hw.columns)
+    for last in range(_first(k_tiles), 2):
+        length = _size(last, k_tiles, mp.tile_length, pr.length)
+        groups = pr.taps * _ceil(length, pr.keep_m)
+        t[at, LENGTH + last] = length
+        t[at, K_FOLDS + last] = _ceil(groups, hw.rows) if weights_stay else groups
+    t[at, C_TILES], t[at, M_TILES] = c_tiles, m_tiles
+    t[at, N_TILES], t[at, K_TILES] = n_tiles, k_tiles
+
+
+@helper
+def _tiles(t: Any, at: int) -> tuple[int, int, int, int]:
+    return int(t[at, C_TILES]), int(t[at, M_TILES]), int(t[at, N_TILES]), int(t[at, K_TILES])
+
+
+@helper
+def _held(mp: Any, k_tiles: int) -> bool:
+    """An output-stationary tile whose reduction is cut keeps its sums in the array meanwhile."""
+    return mp.dataflow == OS and k_tiles > 1
+
+
+@helper
+def _work(hw: Any, pr: Any, mp: Any, t: Any, at: int) -> None:
+    """The array's cycles for each kind of tile and for all of them, which no mapping beats."""
+    _cut(hw, pr, mp, t, at)
+    c_tiles, m_tiles, n_tiles, k_tiles = _tiles(t, at)
+    port = _ceil(pr.keep_m, hw.group_port_elements)
+    weights_stay, held = mp.dataflow == WS, _held(mp, k_tiles)
+    v = _ws_v(mp.interleave, pr.keep_n) if weights_stay else mp.interleave
+    shortest, longest = MAX_CYCLES, 0
+    for c in range(_first(c_tiles), 2):
+        count = int(t[at, COUNT + c])
+        for m in range(_first(m_tiles), 2):
+            rows, m_folds = int(t[at, M + m]), int(t[at, M_FOLDS + m])
+            for n in range(_first(n_tiles), 2):
+                columns, n_folds = int(t[at, N + n]), int(t[at, N_FOLDS + n])
+                v_last = int(t[at, LAST_V + n])
+                for k in range(_first(k_tiles), 2):
+                    k_folds = int(t[at, K_FOLDS + k])
+                    if weights_stay:
+                        cycles, _, _, _, _ = _ws_time(
+                            hw, v, pr.keep_n, port, count, rows, m_folds, columns, n_folds, k_folds
+                        )
+                    elif held and k == 0:
+                        cycles = _os_held_time(
+                            hw, v, pr.keep_n, port, count * m_folds, k_folds, n_folds, v_last
+                        )
+                    else:
+                        cycles = _os_time(
+                            hw, v, pr.keep_n, port, count * m_folds, k_folds, n_folds, v_last
+                        )
+                    t[at, JOBS + 8 * c + 4 * m + 2 * n + k] = cycles
+                    shortest, longest = min(shortest, cycles), max(longest, cycles)
+    t[at, SHORTEST], t[at, LONGEST] = shortest, longest
+    work = 0
+    # In floating point, which cannot overflow.
+    if 1.0 * c_tiles * m_tiles * n_tiles * k_tiles * longest < MAX_CYCLES:
+        for c in range(_first(c_tiles), 2):
+            times_c = 1 if c else c_tiles - 1
+            for m in range(_first(m_tiles), 2):
+                times_m = times_c if m else times_c * (m_tiles - 1)
+                for n in range(_first(n_tiles), 2):
+                    times_n = times_m if n else times_m * (n_tiles - 1)
+                    kind = JOBS + 8 * c + 4 * m + 2 * n
+                    work += times_n * int(t[at, kind + 1])
+                    if k_tiles > 1:
+                        work += times_n * (k_tiles - 1) * int(t[at, kind])
+    t[at, WORK] = work
+
+
+@helper
+def _transfers(hw: Any, pr: Any, t: Any, at: int) -> int:
+    """The bytes of each kind of tile, by operand; the most that a step may move."""
+    c_tiles, m_tiles, n_tiles, k_tiles = _tiles(t, at)
+    most_left = most_right = most_out = 0
+    for c in range(_first(c_tiles), 2):
+        count = int(t[at, COUNT + c])
+        for m in range(_first(m_tiles), 2):
+            rows = int(t[at, M + m])
+            for k in range(_first(k_tiles), 2):
+                moved = _left_bytes(hw, pr, count, rows, int(t[at, LENGTH + k]))
+                t[at, LEFTS + 4 * c + 2 * m + k] = moved
+                most_left = max(most_left, moved)
+            for n in range(_first(n_tiles), 2):
+                moved = _out_bytes(hw, pr, count, rows, int(t[at, N + n]))
+                t[at, OUTS + 4 * c + 2 * m + n] = moved
+                most_out = max(most_out, moved)
+        for n in range(_first(n_tiles), 2):
+            columns = int(t[at, N + n])
+            for k in range(_first(k_tiles), 2):
+                moved = _right_bytes(hw, pr, count, int(t[at, LENGTH + k]), columns)
+                t[at, RIGHTS + 4 * c + 2 * n + k] = moved
+                most_right = max(most_right, moved)
+    return most_left + most_right + most_out
+
+
+@helper
+def _once(c_tiles: int, a_tiles: int, b_tiles: int, t: Any, at: int, kinds: int) -> int:
+    """Bytes of an operand's tiles, each moved once."""
+    total = 0
+    for c in range(_first(c_tiles), 2):
+        part = 0
+        for a in range(_first(a_tiles), 2):
+            row = int(t[at, kinds + 4 * c + 2 * a + 1])
+            if b_tiles > 1:
+                row += (b_tiles - 1) * int(t[at, kinds + 4 * c + 2 * a])
+            part += row if a else (a_tiles - 1) * row
+        total += part if c else (c_tiles - 1) * part
+    return total
+
+
+@helper
+def _move(mp: Any, t: Any, at: int) -> None:
+    """DRAM bytes of all tiles.
+
+    A bank keeps its tile until the next one is loaded: with the whole reduction in one tile, the
+    operand of the outer loop moves once, and so does the other where the inner loop has one tile.
     """
-    keep_n, keep_m, v = pr.keep_n, pr.keep_m, mp.interleave
-    c_tiles = _ceil(pr.count, mp.tile_count)
-    m_tiles = _ceil(pr.m, mp.tile_m)
-    k_tiles = _ceil(pr.length, mp.tile_length)
-    n_tiles = _ceil(pr.n, mp.tile_n)
-    # An output-stationary tile whose reduction is cut keeps its sums in the array meanwhile.
-    held = mp.dataflow == OS and k_tiles > 1
-    longest = most_left = most_right = most_out = 0
-    for c in range(0 if c_tiles > 1 else 1, 2):
-        size_c = _size(c, c_tiles, mp.tile_count, pr.count)
-        for m in range(0 if m_tiles > 1 else 1, 2):
-            size_m = _size(m, m_tiles, mp.tile_m, pr.m)
-            for n in range(0 if n_tiles > 1 else 1, 2):
-                size_n = _size(n, n_tiles, mp.tile_n, pr.n)
-                outs[4 * c + 2 * m + n] = _out_bytes(hw, pr, size_c, size_m, size_n)
-                most_out = max(most_out, outs[4 * c + 2 * m + n])
-                for k in range(0 if k_tiles > 1 else 1, 2):
-                    size_k = _size(k, k_tiles, mp.tile_length, pr.length)
-                    at = 8 * c + 4 * m + 2 * n + k
-                    runs[at] = 0
-                    job = jobs[at]
-                    groups = pr.taps * _ceil(size_k, keep_m)
-                    _array_cycles(
-                        hw,
-                        mp.dataflow,
-                        v,
-                        keep_n,
-                        keep_m,
-                        size_c,
-                        size_m,
-                        groups,
-                        size_n,
-                        job,
-                    )
-                    if held and k == 0:
-                        job[6] = 0
-                        job[7] = 0
-                        job[0] = job[1] + job[2] + job[3]
-                    longest = max(longest, job[0])
-                    if n == 1:
-                        lefts[4 * c + 2 * m + k] = _left_bytes(hw, pr, size_c, size_m, size_k)
-                        most_left = max(most_left, lefts[4 * c + 2 * m + k])
-                    if m == 1:
-                        rights[4 * c + 2 * n + k] = _right_bytes(hw, pr, size_c, size_k, size_n)
-                        most_right = max(most_right, rights[4 * c + 2 * n + k])
-    # An upper bound in floating point, which cannot overflow.
-    most = most_left + most_right + most_out
-    slowest = longest + hw.dram_latency_cycles + _dram_cycles(hw, most)
-    steps = 1.0 * c_tiles * m_tiles * n_tiles * k_tiles + 2
-    buffered = _buffer_bytes(hw, pr, mp, keep_m, k_tiles, m_tiles)
-    if longest > MAX_TILE_CYCLES or steps * max(slowest, most) + buffered >= MAX_CYCLES:
-        cost.cycles = MAX_CYCLES
-        return
+    c_tiles, m_tiles, n_tiles, k_tiles = _tiles(t, at)
+    o_tiles, i_tiles = (m_tiles, n_tiles) if mp.m_outer else (n_tiles, m_tiles)
+    outer = i_tiles if k_tiles > 1 else 1
+    inner = o_tiles if k_tiles > 1 or i_tiles > 1 else 1
+    left, right = (outer, inner) if mp.m_outer else (inner, outer)
+    left *= _once(c_tiles, m_tiles, k_tiles, t, at, LEFTS)
+    right *= _once(c_tiles, n_tiles, k_tiles, t, at, RIGHTS)
+    written = _once(c_tiles, m_tiles, n_tiles, t, at, OUTS)
+    t[at, LEFT], t[at, RIGHT], t[at, OUT] = left, right, written
+    t[at, MOVED] = left + right + written
 
+
+@helper
+def _waits(hw: Any, mp: Any, t: Any, at: int) -> tuple[int, int]:
+    """Cycles that the array waits for DRAM's reads and writes while it works on tiles."""
+    c_tiles, m_tiles, n_tiles, k_tiles = _tiles(t, at)
     o_tiles, i_tiles = (m_tiles, n_tiles) if mp.m_outer else (n_tiles, m_tiles)
     latency = hw.dram_latency_cycles
-    left = right = written = read_wait = write_wait = 0
+    read_wait = write_wait = 0
     for kind_c in range(_kinds(c_tiles)):
         c = _kind_index(kind_c, c_tiles)
         times_c = _kind_count(kind_c, c_tiles)
@@ -422,12 +580,9 @@ def _evaluate(
                 times_i = times_o * _kind_count(kind_i, i_tiles)
                 for kind_k in range(_kinds(k_tiles)):
                     k = _kind_index(kind_k, k_tiles)
-                    times = times_i * _kind_count(kind_k, k_tiles)
                     last_c, last_k = int(c == c_tiles - 1), int(k == k_tiles - 1)
                     last_o, last_i = int(o == o_tiles - 1), int(i == i_tiles - 1)
                     last_m, last_n = (last_o, last_i) if mp.m_outer else (last_i, last_o)
-                    at = 8 * last_c + 4 * last_m + 2 * last_n + last_k
-                    runs[at] += times
 
                     # While it runs, DRAM stores what the tile before finished ...
                     store = 0
@@ -439,11 +594,11 @@ def _evaluate(
                         else:
                             before_c, before_o, before_i = 0, 1, 1
                         if mp.m_outer:
-                            store = outs[4 * before_c + 2 * before_o + before_i]
+                            store = int(t[at, OUTS + 4 * before_c + 2 * before_o + before_i])
                         else:
-                            store = outs[4 * before_c + 2 * before_i + before_o]
+                            store = int(t[at, OUTS + 4 * before_c + 2 * before_i + before_o])
                     # ... and loads what the next one needs and does not find in the buffers.
-                    load_left = load_right = 0
+                    load = 0
                     next_c, next_o, next_i, next_k = c, o, i, k + 1
                     if next_k == k_tiles:
                         next_k, next_i = 0, i + 1
@@ -458,43 +613,80 @@ def _evaluate(
                         anew = next_c != c or k_tiles > 1
                         new_o, new_i = anew or next_o != o, anew or next_i != i
                         if new_o if mp.m_outer else new_i:
-                            load_left = lefts[4 * to_c + 2 * to_m + to_k]
+                            load = int(t[at, LEFTS + 4 * to_c + 2 * to_m + to_k])
                         if new_i if mp.m_outer else new_o:
-                            load_right = rights[4 * to_c + 2 * to_n + to_k]
-                    moved = store + load_left + load_right
+                            load += int(t[at, RIGHTS + 4 * to_c + 2 * to_n + to_k])
+                    moved = store + load
                     if moved > 0:
-                        left += times * load_left
-                        right += times * load_right
-                        written += times * store
-                        spare = jobs[at, 0] - latency
+                        kind = 8 * last_c + 4 * last_m + 2 * last_n + last_k
+                        spare = int(t[at, JOBS + kind]) - latency
                         # The same as a comparison of cycles, without its division.
                         if moved * hw.dram_cycles_numerator > spare * hw.dram_cycles_denominator:
+                            times = times_i * _kind_count(kind_k, k_tiles)
                             excess = _dram_cycles(hw, moved) - spare
                             # Reads come first: what is late is the writes, up to their length.
                             late = min(excess, _dram_cycles(hw, store))
                             write_wait += times * late
                             read_wait += times * (excess - late)
+    return read_wait, write_wait
 
+
+@helper
+def _look(hw: Any, pr: Any, mp: Any, t: Any, at: int) -> None:
+    """What a mapping costs whose work is known; MAX_CYCLES and zeros where that may not fit 63
+    bits."""
+    c_tiles, m_tiles, n_tiles, k_tiles = _tiles(t, at)
+    shortest, longest = int(t[at, SHORTEST]), int(t[at, LONGEST])
+    latency = hw.dram_latency_cycles
+    most = _transfers(hw, pr, t, at)
+    # An upper bound in floating point, which cannot overflow.
+    slowest = longest + latency + _dram_cycles(hw, most)
+    steps = 1.0 * c_tiles * m_tiles * n_tiles * k_tiles + 2
+    buffered = _buffer_bytes(hw, pr, mp, pr.keep_m, k_tiles, m_tiles)
+    if longest > MAX_TILE_CYCLES or steps * max(slowest, most) + buffered >= MAX_CYCLES:
+        t[at, CYCLES] = MAX_CYCLES
+        for column in range(CYCLES + 1, COLUMNS):
+            t[at, column] = 0
+        return
+
+    _move(mp, t, at)
+    read_wait = write_wait = 0
+    # Where the most that may move hides behind the shortest tile, nothing waits.
+    if most * hw.dram_cycles_numerator > (shortest - latency) * hw.dram_cycles_denominator:
+        read_wait, write_wait = _waits(hw, mp, t, at)
     # Before the first tile and after the last one nothing runs that could hide the transfer.
-    first_c, first_m = int(c_tiles == 1), int(m_tiles == 1)
-    first_n, first_k = int(n_tiles == 1), int(k_tiles == 1)
-    load_left = lefts[4 * first_c + 2 * first_m + first_k]
-    load_right = rights[4 * first_c + 2 * first_n + first_k]
-    store = outs[7]
-    read_wait += latency + _dram_cycles(hw, load_left + load_right)
-    write_wait += latency + _dram_cycles(hw, store)
-    left += load_left
-    right += load_right
-    written += store
+    first_c, first_m = _first(c_tiles), _first(m_tiles)
+    first_n, first_k = _first(n_tiles), _first(k_tiles)
+    load = int(t[at, LEFTS + 4 * first_c + 2 * first_m + first_k])
+    load += int(t[at, RIGHTS + 4 * first_c + 2 * first_n + first_k])
+    read_wait += latency + _dram_cycles(hw, load)
+    write_wait += latency + _dram_cycles(hw, int(t[at, OUTS + 7]))
+    t[at, READ], t[at, WRITE] = read_wait, write_wait
+    t[at, CYCLES] = int(t[at, WORK]) + read_wait + write_wait
+    t[at, BUFFERED] = buffered + int(t[at, MOVED])
 
-    cycles = issue = interleave = activation_port = weight_load = accumulate = drain = fill = 0
-    for c in range(0 if c_tiles > 1 else 1, 2):
-        for m in range(0 if m_tiles > 1 else 1, 2):
-            for n in range(0 if n_tiles > 1 else 1, 2):
-                for k in range(0 if k_tiles > 1 else 1, 2):
-                    at = 8 * c + 4 * m + 2 * n + k
-                    times, job = runs[at], jobs[at]
-                    cycles += times * job[0]
+
+@helper
+def _evaluate(hw: Any, pr: Any, mp: Any, cost: Any, t: Any) -> None:
+    """All that one mapping costs; `t` [1, COLUMNS] is scratch space."""
+    _work(hw, pr, mp, t, 0)
+    _look(hw, pr, mp, t, 0)
+    cost.cycles = t[0, CYCLES]
+    if cost.cycles == MAX_CYCLES:
+        return
+    c_tiles, m_tiles, n_tiles, k_tiles = _tiles(t, 0)
+    port = _ceil(pr.keep_m, hw.group_port_elements)
+    held = _held(mp, k_tiles)
+    issue = interleave = activation_port = weight_load = accumulate = drain = fill = 0
+    for c in range(_first(c_tiles), 2):
+        times_c = 1 if c else c_tiles - 1
+        for m in range(_first(m_tiles), 2):
+            times_m = times_c if m else times_c * (m_tiles - 1)
+            for n in range(_first(n_tiles), 2):
+                times_n = times_m if n else times_m * (n_tiles - 1)
+                for k in range(_first(k_tiles), 2):
+                    times = times_n if k else times_n * (k_tiles - 1)
+                    job = _parts(hw, pr, mp, t, port, held and k == 0, c, m, n, k)
                     issue += times * job[1]
                     interleave += times * job[2]
                     activation_port += times * job[3]
@@ -502,7 +694,6 @@ def _evaluate(
                     accumulate += times * job[5]
                     drain += times * job[6]
                     fill += times * job[7]
-    cost.cycles = cycles + read_wait + write_wait
     cost.issue = issue
     cost.interleave = interleave
     cost.activation_port = activation_port
@@ -510,13 +701,27 @@ def _evaluate(
     cost.accumulate = accumulate
     cost.drain = drain
     cost.fill = fill
-    cost.dram_read = read_wait
-    cost.dram_write = write_wait
-    cost.left_bytes = left
-    cost.right_bytes = right
-    cost.out_bytes = written
-    cost.buffer_bytes = buffered + left + right + written
+    cost.dram_read = t[0, READ]
+    cost.dram_write = t[0, WRITE]
+    cost.left_bytes = t[0, LEFT]
+    cost.right_bytes = t[0, RIGHT]
+    cost.out_bytes = t[0, OUT]
+    cost.buffer_bytes = t[0, BUFFERED]
     cost.steps = c_tiles * m_tiles * n_tiles * k_tiles
+
+
+@helper
+def _parts(
+    hw: Any, pr: Any, mp: Any, t: Any, port: int, held: bool, c: int, m: int, n: int, k: int
+) -> Cycles:
+    """Array cycles of a kind of tile, and their parts."""
+    count, m_folds = int(t[0, COUNT + c]), int(t[0, M_FOLDS + m])
+    n_folds, k_folds = int(t[0, N_FOLDS + n]), int(t[0, K_FOLDS + k])
+    if mp.dataflow == WS:
+        v, rows, columns = _ws_v(mp.interleave, pr.keep_n), int(t[0, M + m]), int(t[0, N + n])
+        return _ws_cycles(hw, v, pr.keep_n, port, count, rows, m_folds, columns, n_folds, k_folds)
+    v, passes, v_last = mp.interleave, count * m_folds, int(t[0, LAST_V + n])
+    return _os_cycles(hw, v, pr.keep_n, port, passes, k_folds, n_folds, v_last, held)
 
 
 @helper
@@ -561,13 +766,11 @@ def _buffer_bytes(hw: Any, pr: Any, mp: Any, keep_m: int, k_tiles: int, m_tiles:
 
 @tiered(PATIENCE)
 def _evaluate_all(hardware: Any, products: Any, mappings: Any, costs: Any) -> None:
-    runs = np.zeros(16, np.int64)
-    jobs = np.zeros((16, 8), np.int64)
-    lefts, rights, outs = np.zeros(8, np.int64), np.zeros(8, np.int64), np.zeros(8, np.int64)
+    t = np.zeros((1, COLUMNS), np.int64)
     for i in range(len(mappings)):
         mp = mappings[i]
         hw, pr = hardware[mp.hardware], products[mp.product]
-        _evaluate(hw, pr, mp, costs[i], runs, jobs, lefts, rights, outs)
+        _evaluate(hw, pr, mp, costs[i], t)
 
 
 def evaluate(hardware: Records, products: Records, mappings: Records) -> Records:
@@ -593,6 +796,127 @@ def evaluate(hardware: Records, products: Records, mappings: Records) -> Records
     return costs
 
 
+CHOICE = integers("cycles", "dram_bytes", "buffer_bytes")
+"""What the chosen mapping of a product costs; -1 cycles where the buffers hold no tile."""
+
+
+@helper
+def _better(t: Any, i: int, j: int) -> bool:
+    """Whether mapping i comes before mapping j: it is faster, or moves less, or stands first."""
+    if t[i, CYCLES] != t[j, CYCLES]:
+        return t[i, CYCLES] < t[j, CYCLES]
+    if t[i, MOVED] != t[j, MOVED]:
+        return t[i, MOVED] < t[j, MOVED]
+    return i < j
+
+
+@helper
+def _promising(t: Any, i: int, fastest: int) -> bool:
+    """Whether a mapping might be the fastest if it waited less for DRAM."""
+    waits = t[i, READ] + t[i, WRITE]
+    work = t[i, CYCLES] - waits
+    return waits > work // PATIENT and work < fastest
+
+
+@tiered(PATIENCE)
+def _choose_all(
+    hardware: Any, products: Any, mappings: Any, firsts: Any, finer: Any, chosen: Any
+) -> None:
+    # One more row, for a mapping with fewer rows than a candidate has.
+    t = np.zeros((MOST + 1, COLUMNS), np.int64)
+    fine = finer[0]
+    for pair in range(len(firsts) - 1):
+        first, count = firsts[pair], firsts[pair + 1] - firsts[pair]
+        choice = chosen[pair]
+        choice.cycles = -1
+        if count == 0:
+            continue
+        hw, pr = hardware[mappings[first].hardware], products[mappings[first].product]
+        for i in range(count):
+            _work(hw, pr, mappings[first + i], t, i)
+            t[i, CYCLES] = -1
+        # From the one with the least work on: what works longer than the best so far takes with
+        # its waits is not looked at.
+        best = -1
+        while True:
+            at = -1
+            for i in range(count):
+                if t[i, CYCLES] < 0 and (at < 0 or t[i, WORK] < t[at, WORK]):
+                    at = i
+            if at < 0 or (best >= 0 and t[at, WORK] > t[best, CYCLES]):
+                break
+            _look(hw, pr, mappings[first + at], t, at)
+            if best < 0 or _better(t, at, best):
+                best = at
+        fastest = t[best, CYCLES]
+        choice.cycles = fastest
+        choice.dram_bytes = t[best, MOVED]
+        choice.buffer_bytes = t[best, BUFFERED]
+
+        # The best of each dataflow is tried with fewer rows where it waits for DRAM. What was not
+        # looked at works longer than the fastest takes, and cannot be promising itself, but it may
+        # come before what is.
+        for dataflow in range(2):
+            slow = -1
+            for i in range(count):
+                if mappings[first + i].dataflow != dataflow or t[i, CYCLES] < 0:
+                    continue
+                if slow < 0 or _better(t, i, slow):
+                    slow = i
+            if slow < 0 or not _promising(t, slow, fastest):
+                continue
+            for i in range(count):
+                mp = mappings[first + i]
+                if mp.dataflow != dataflow or t[i, CYCLES] >= 0:
+                    continue
+                if t[i, WORK] <= t[slow, CYCLES]:
+                    _look(hw, pr, mp, t, i)
+                    if _better(t, i, slow):
+                        slow = i
+            if not _promising(t, slow, fastest):
+                continue
+            mp = mappings[first + slow]
+            unit = pr.image_taps if pr.image_axis == ALONG_REDUCTION else 1
+            for split in SPLITS:
+                fine.dataflow = dataflow
+                fine.interleave = mp.interleave
+                fine.tile_count = mp.tile_count
+                fine.tile_m = _ceil(mp.tile_m, split * unit) * unit
+                fine.tile_length = mp.tile_length
+                fine.tile_n = mp.tile_n
+                fine.m_outer = mp.m_outer
+                if fine.tile_m >= mp.tile_m:
+                    continue
+                _work(hw, pr, fine, t, MOST)
+                _look(hw, pr, fine, t, MOST)
+                cycles, moved = t[MOST, CYCLES], t[MOST, MOVED]
+                if cycles < choice.cycles or (
+                    cycles == choice.cycles and moved < choice.dram_bytes
+                ):
+                    choice.cycles = cycles
+                    choice.dram_bytes = moved
+                    choice.buffer_bytes = t[MOST, BUFFERED]
+
+
+def choose(
+    hardware: Records, products: Records, allowed: Records, room: Records | None = None
+) -> Records:
+    """What the mapping that `schedule.search` chooses costs, for every product on every hardware:
+    the same choice, without a look at what cannot be the fastest.
+
+    Args:
+        hardware, products: `HARDWARE` [h], `PRODUCT` [p].
+        allowed, room: as for `candidates`.
+
+    Returns:
+        `CHOICE` [h, p].
+    """
+    mappings, firsts = candidates(hardware, products, allowed, room)
+    chosen = np.zeros(len(firsts) - 1, CHOICE)
+    _choose_all(len(mappings), hardware, products, mappings, firsts, np.zeros(1, MAPPING), chosen)
+    return chosen.reshape(len(hardware), len(products))
+
+
 @helper
 def _sore_beats(hw: Any, job: Any) -> int:
     """Cycles in which the pruner takes a matrix, or waits for a row to come out of its chain."""
@@ -614,35 +938,36 @@ def _sore_beats(hw: Any, job: Any) -> int:
 
 @tiered(PATIENCE)
 def _engine_all(hardware: Any, jobs: Any, out: Any) -> None:
-    hw = hardware[0]
-    for i in range(len(jobs)):
-        job = jobs[i]
-        if job.engine == VECTOR:
-            work = _ceil(job.elements, hw.vector_lanes)
-            fill = hw.vector_latency_cycles
-        else:
-            work = _ceil(job.elements, hw.wuve_lanes)
-            fill = 0
-            if job.engine != SORE:
-                fill = hw.wuve_latency_cycles
-            if job.engine != WUVE:
-                work = _sore_beats(hw, job)
-                fill += hw.sore_latency_cycles
-                if job.both_forms:
-                    fill += hw.sore_lanes // 2 - 1
-        streamed = 1.0 * (job.read_bytes + job.written_bytes) * hw.dram_cycles_numerator
-        if streamed >= 1.0 * MAX_CYCLES * hw.dram_cycles_denominator:
-            out[i, 0] = out[i, 3] = MAX_CYCLES
-            continue
-        written = _dram_cycles(hw, job.written_bytes)
-        moved = _dram_cycles(hw, job.read_bytes + job.written_bytes)
-        excess = max(0, moved - work)
-        late = min(excess, written)
-        out[i, 0] = work + fill + hw.dram_latency_cycles + excess
-        out[i, 1] = work
-        out[i, 2] = fill
-        out[i, 3] = excess - late + hw.dram_latency_cycles
-        out[i, 4] = late
+    for h in range(len(hardware)):
+        hw = hardware[h]
+        for i in range(len(jobs)):
+            job = jobs[i]
+            if job.engine == VECTOR:
+                work = _ceil(job.elements, hw.vector_lanes)
+                fill = hw.vector_latency_cycles
+            else:
+                work = _ceil(job.elements, hw.wuve_lanes)
+                fill = 0
+                if job.engine != SORE:
+                    fill = hw.wuve_latency_cycles
+                if job.engine != WUVE:
+                    work = _sore_beats(hw, job)
+                    fill += hw.sore_latency_cycles
+                    if job.both_forms:
+                        fill += hw.sore_lanes // 2 - 1
+            streamed = 1.0 * (job.read_bytes + job.written_bytes) * hw.dram_cycles_numerator
+            if streamed >= 1.0 * MAX_CYCLES * hw.dram_cycles_denominator:
+                out[h, i, 0] = out[h, i, 3] = MAX_CYCLES
+                continue
+            written = _dram_cycles(hw, job.written_bytes)
+            moved = _dram_cycles(hw, job.read_bytes + job.written_bytes)
+            excess = max(0, moved - work)
+            late = min(excess, written)
+            out[h, i, 0] = work + fill + hw.dram_latency_cycles + excess
+            out[h, i, 1] = work
+            out[h, i, 2] = fill
+            out[h, i, 3] = excess - late + hw.dram_latency_cycles
+            out[h, i, 4] = late
 
 
 def engine_cycles(hardware: Records, jobs: Records) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -652,13 +977,14 @@ def engine_cycles(hardware: Records, jobs: Records) -> np.ndarray[Any, np.dtype[
     chain, WUVE updates the parameters of one of SORE's beats at a time.
 
     Args:
-        hardware: one `HARDWARE` record.
+        hardware: one `HARDWARE` record, or [h].
         jobs: `ENGINE_JOB` [j].
 
     Returns:
-        int64 [j, 5]: the total, and its parts: the lanes' work, fill, DRAM reads, DRAM writes.
-        A total of MAX_CYCLES stands for a job whose cycles may not fit 63 bits.
+        int64 [j, 5], or [h, j, 5]: the total, and its parts: the lanes' work, fill, DRAM reads,
+        DRAM writes. A total of MAX_CYCLES stands for a job whose cycles may not fit 63 bits.
     """
-    out = np.zeros((len(jobs), 5), np.int64)
-    _engine_all(len(jobs), np.atleast_1d(hardware), jobs, out)
-    return out
+    machines = np.atleast_1d(hardware)
+    out = np.zeros((len(machines), len(jobs), 5), np.int64)
+    _engine_all(len(machines) * len(jobs), machines, jobs, out)
+    return out.reshape(*np.shape(hardware), len(jobs), 5)

@@ -119,7 +119,7 @@ what=${1:-run}
 case $what in
 run) extras="torch,onnx" named="torch and onnx" ;;
 test)
-    extras="torch,train,onnx,gpu,rtl,synthesis,test,dev,notebooks,docs"
+    extras="torch,train,onnx,gpu,rtl,synthesis,explore,cluster,test,dev,notebooks,docs"
     named="torch, onnx and what the tests use"
     ;;
 *) refuse "what to set up must be run or test, not '$what'" ;;

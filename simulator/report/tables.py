@@ -86,7 +86,7 @@ def job_table(result: StepResult, *, width: int = 120, all_rows: bool = False) -
         )
     ]
     columns.insert(0, ("layer", "left", names))
-    return _table(f"{summary.title(result)}: {title}", columns, gap=gap)
+    return text_table(f"{summary.title(result)}: {title}", columns, gap=gap)
 
 
 def _kinds(rows: pd.DataFrame) -> pd.DataFrame:
@@ -163,7 +163,7 @@ def stage_table(result: StepResult, *, width: int = 120) -> Table:
         columns.append(column("dense\n{}cycles", "dense_cycles", COUNT))
         speedups = [*stages["speedup"], total["speedup"]]
         columns.append(("speed\n-up", "right", [_speedup(value) for value in speedups]))
-    return _table("By stage", columns, totals=1)
+    return text_table("By stage", columns, totals=1)
 
 
 def total_lines(result: StepResult) -> Text:
@@ -227,12 +227,21 @@ def records_table(
             for value in values
         )
         shown.append((header, "right" if numbers else "left", [cell(value) for value in values]))
-    return _table(title, shown, wrap=True)
+    return text_table(title, shown, wrap=True)
 
 
-def _table(
+def text_table(
     title: str, columns: Sequence[Column], *, totals: int = 0, gap: int = 2, wrap: bool = False
 ) -> Table:
+    """A table of columns that are texts already.
+
+    Args:
+        title: above it.
+        columns: headers, how they are aligned, and cells.
+        totals: rows at the end that are sums, below a line.
+        gap: spaces between columns.
+        wrap: fold what is too wide, in place of leaving it out.
+    """
     table = Table(
         title=Text(plain(title)),
         title_justify="left",

@@ -5,6 +5,7 @@
 ...                        hardware="sat-32x32")
 >>> result.layers  # a pandas DataFrame, one row a job
 >>> result.total["speedup"]
+>>> nofm.explore_space("space.toml", "sweep/").front  # of a design space (docs/explore.md)
 >>> nofm.sparsify(model, method="bdwp", pattern="2:8")  # any torch model; train it as usual
 """
 
@@ -18,6 +19,7 @@ from nofm.kernels.pattern import Pattern
 if TYPE_CHECKING:
     from nofm.api import simulate, sweep_hardware
     from nofm.dataflow.accelerator import Accelerator
+    from nofm.explore.run import Exploration, explore_space
     from nofm.scaling import scale_out
     from nofm.simulator.result import StepResult
     from nofm.simulator.scaleout.interconnect import Interconnect
@@ -33,6 +35,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Accelerator",
     "AdamS",
+    "Exploration",
     "InputError",
     "Inspection",
     "Interconnect",
@@ -42,6 +45,7 @@ __all__ = [
     "Trace",
     "__version__",
     "desparsify",
+    "explore_space",
     "inspect",
     "record",
     "scale_out",
@@ -58,6 +62,8 @@ _HOMES = {
     "Interconnect": "nofm.simulator.scaleout.interconnect",
     "ScaleOut": "nofm.simulator.scaleout.scaling",
     "scale_out": "nofm.scaling",
+    "Exploration": "nofm.explore.run",
+    "explore_space": "nofm.explore.run",
     "StepResult": "nofm.simulator.result",
     "Trace": "nofm.workloads.trace",
     "AdamS": "nofm.workloads.sparse.adams",

@@ -145,7 +145,7 @@ RUN = [
 TEST = [
     RUN[0],
     "-c constraints.txt --no-build-isolation "
-    "-e .[torch,train,onnx,gpu,rtl,synthesis,test,dev,notebooks,docs]",
+    "-e .[torch,train,onnx,gpu,rtl,synthesis,explore,cluster,test,dev,notebooks,docs]",
 ]
 QUIET = "--quiet "
 

@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 from nofm.cli.bench import bench
 from nofm.cli.codesign import codesign
 from nofm.cli.compare import compare
+from nofm.cli.explore import explore
 from nofm.cli.listings import hardware, methods, networks
 from nofm.cli.reproduce import reproduce
 from nofm.cli.rtl import rtl
@@ -24,6 +25,7 @@ from nofm.kernels.errors import InputError
 # As `nofm --help` lists them.
 COMMANDS = (
     simulate,
+    explore,
     scale,
     rtl,
     verify,
