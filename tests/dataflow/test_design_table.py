@@ -217,3 +217,13 @@ def test_nearest_ratio(value: Fraction, most: int) -> None:
         want.numerator,
         want.denominator,
     )
+
+
+def test_nearest_ratio_of_small_ones() -> None:
+    """Where ties between the two neighbours are many."""
+    for denominator in range(1, 40):
+        for numerator in range(1, 60):
+            for most in range(1, 24):
+                want = Fraction(numerator, denominator).limit_denominator(most)
+                got = nearest_ratio(numerator, denominator, most)
+                assert got == (want.numerator, want.denominator)
