@@ -10,9 +10,7 @@ from typing import Any
 from nofm.kernels.errors import InputError
 
 
-def read(
-    text: str, source: str, parse_float: Callable[[str], Any] = float
-) -> dict[str, Any]:
+def read(text: str, source: str, parse_float: Callable[[str], Any] = float) -> dict[str, Any]:
     """The tables of TOML text; `source` is its name in errors, `parse_float` reads its floats.
 
     Raises:
