@@ -152,7 +152,12 @@ def _most_length(hw: Any, pr: Any, m: int, n: int, multiple: int) -> int:
         kept = kept // (pr.taps * n)
     most = kept // pr.keep_n * pr.keep_m
     if pr.image_axis == 1:
-        most = min(most, _most_positions(pr, elements // -(-m // pr.image_taps)))
+        room = elements // -(-m // pr.image_taps)
+        # `_most_positions` takes whole maps; a group may end within one, and fit all the same.
+        if most < pr.keep_m or _footprint(pr, pr.keep_m) > room:
+            most = min(most, _most_positions(pr, room))
+        else:
+            most = min(most, max(pr.keep_m, _most_positions(pr, room)))
     else:
         rows = _footprint(pr, m) if pr.image_axis == 0 and pr.image_positions > 0 else m * pr.taps
         most = min(most, elements // rows)

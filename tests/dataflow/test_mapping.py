@@ -18,7 +18,15 @@ from nofm.dataflow import mapping
 from nofm.dataflow.accelerator import Accelerator, hardware_record, load
 from nofm.dataflow.mapping import MAPPING, MOST, OS, WS, candidates
 from nofm.dataflow.methods import METHODS
-from nofm.dataflow.products import ALONG_M, ALONG_N, ALONG_REDUCTION, PRODUCT, Product, products
+from nofm.dataflow.products import (
+    ALONG_M,
+    ALONG_N,
+    ALONG_REDUCTION,
+    PRODUCT,
+    Image,
+    Product,
+    products,
+)
 from nofm.dataflow.products import product_records as records_of
 from nofm.kernels.errors import InputError
 from nofm.kernels.pattern import Pattern
@@ -187,6 +195,29 @@ def product_of(layer: Layer, stage: str = "ff") -> Product:
         **{"array.dataflows": ["os"], "buffers.output_kib": 1, "buffers.weight_kib": 64}
     ),
     product=product_of(hugely(512)),
+)
+@example(  # one group ends within a map, and no other run of whole groups fits
+    accelerator=SAT.with_values(
+        **{f"array.{name}": 1 for name in ("rows", "columns", "interleave", "weight_registers")},
+        **{"array.patterns": [], "array.dataflows": ["ws"]},
+        **{f"buffers.{name}_kib": 1 for name in ("activation", "weight", "output")},
+    ),
+    product=Product(
+        count=1,
+        m=1,
+        taps=1,
+        length=288,
+        n=1,
+        pattern=Pattern(1, 256),
+        image=Image(
+            axis=ALONG_REDUCTION, positions=9, out_width=1, extent=1, in_height=9, in_width=1
+        ),
+        left="activation",
+        right="gradient",
+        out="weight_gradient",
+        right_tiled=True,
+        out_tiled=True,
+    ),
 )
 def test_candidates(accelerator: Accelerator, product: Product) -> None:
     machine = Machine(accelerator, product)
