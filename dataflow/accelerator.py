@@ -6,18 +6,22 @@ integers that compiled code works on; nothing else carries machine constants.
 
 from __future__ import annotations
 
-from fractions import Fraction
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from pydantic import (
+    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
@@ -35,6 +39,45 @@ DATAFLOWS: tuple[DataflowName, ...] = ("ws", "os")
 Count = Annotated[int, Field(ge=1, le=4096, strict=True)]
 Cycles = Annotated[int, Field(ge=1, le=64, strict=True)]
 NotNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False, strict=True)]
+
+
+def _parsed_patterns(value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"must be a list such as ['2:4', '2:8'], not {_shown(value)}")
+    patterns = tuple(Pattern.parse(text) for text in value)
+    if dense := [str(p) for p in patterns if p.dense]:
+        raise ValueError(f"must list sparse patterns only, not {dense[0]}")
+    return tuple(dict.fromkeys(patterns))
+
+
+def _in_order(value: tuple[DataflowName, ...]) -> tuple[DataflowName, ...]:
+    if not value:
+        raise ValueError("must name at least one of ws and os")
+    return tuple(name for name in DATAFLOWS if name in value)
+
+
+def _known_kinds(value: tuple[str, ...]) -> tuple[str, ...]:
+    for kind in value:
+        if kind not in get_args(VectorKind):
+            raise unknown("kind of vector work", kind, get_args(VectorKind))
+    return tuple(dict.fromkeys(value))
+
+
+# What an entry may be stands in its type alone, which also checks many values at once
+# (`design_table`).
+PatternList = Annotated[tuple[Pattern, ...], BeforeValidator(_parsed_patterns)]
+DataflowList = Annotated[tuple[DataflowName, ...], AfterValidator(_in_order)]
+VectorKinds = Annotated[tuple[str, ...], AfterValidator(_known_kinds)]
+
+
+def check_registers(patterns: tuple[Pattern, ...], weight_registers: int) -> None:
+    """Raise ValueError where a USPE cannot hold the kept values of a pattern."""
+    for pattern in patterns:
+        if pattern.n > weight_registers:
+            raise ValueError(
+                f"weight_registers must be at least N of every pattern, but {pattern} needs "
+                f"{pattern.n} and there are {weight_registers}"
+            )
 
 
 class _Table(BaseModel):
@@ -66,34 +109,12 @@ class Array(_Table):
     accumulator_cycles: Cycles
     group_port_elements: Count
     weight_registers: Count
-    patterns: tuple[Pattern, ...]
-    dataflows: tuple[DataflowName, ...]
-
-    @field_validator("patterns", mode="before")
-    @classmethod
-    def _parse_patterns(cls, value: Any) -> Any:
-        if not isinstance(value, list | tuple):
-            raise ValueError(f"must be a list such as ['2:4', '2:8'], not {_shown(value)}")
-        patterns = tuple(Pattern.parse(text) for text in value)
-        if dense := [str(p) for p in patterns if p.dense]:
-            raise ValueError(f"must list sparse patterns only, not {dense[0]}")
-        return tuple(dict.fromkeys(patterns))
-
-    @field_validator("dataflows")
-    @classmethod
-    def _check_dataflows(cls, value: tuple[DataflowName, ...]) -> tuple[DataflowName, ...]:
-        if not value:
-            raise ValueError("must name at least one of ws and os")
-        return tuple(name for name in DATAFLOWS if name in value)
+    patterns: PatternList
+    dataflows: DataflowList
 
     @model_validator(mode="after")
     def _check_registers(self) -> Array:
-        for pattern in self.patterns:
-            if pattern.n > self.weight_registers:
-                raise ValueError(
-                    f"weight_registers must be at least N of every pattern, but {pattern} needs "
-                    f"{pattern.n} and there are {self.weight_registers}"
-                )
+        check_registers(self.patterns, self.weight_registers)
         return self
 
 
@@ -123,15 +144,7 @@ class Vector(Engine):
     """The engine of element-wise work; kinds in `fused` ride along with a neighbouring product
     and cost nothing of their own."""
 
-    fused: tuple[str, ...] = ()
-
-    @field_validator("fused")
-    @classmethod
-    def _check_fused(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for kind in value:
-            if kind not in get_args(VectorKind):
-                raise unknown("kind of vector work", kind, get_args(VectorKind))
-        return tuple(dict.fromkeys(value))
+    fused: VectorKinds = ()
 
 
 class Buffers(_Table):
@@ -193,7 +206,7 @@ class Accelerator(_Table):
     @property
     def clock_hz(self) -> int:
         """Clock in Hz."""
-        return round(self.clock_mhz * 1e6)
+        return _hz(self.clock_mhz)
 
     @property
     def peak_macs_per_cycle(self) -> int:
@@ -236,10 +249,10 @@ class Accelerator(_Table):
             table = document
             for key in path:
                 if not isinstance(table.get(key), dict):
-                    raise unknown("accelerator entry", dotted, _entries(document))
+                    raise unknown("accelerator entry", dotted, entries(self))
                 table = table[key]
             if last not in table or isinstance(table[last], dict):
-                raise unknown("accelerator entry", dotted, _entries(document))
+                raise unknown("accelerator entry", dotted, entries(self))
             table[last] = value
         return from_document(document, f"accelerator {self.name!r}")
 
@@ -267,10 +280,13 @@ class Accelerator(_Table):
         return "\n".join(lines) + "\n"
 
 
-def _entries(document: dict[str, Any], prefix: str = "") -> list[str]:
+def entries(table: BaseModel, prefix: str = "") -> list[str]:
+    """Dotted names of all entries, in the order in which they are checked."""
     names: list[str] = []
-    for key, value in document.items():
-        names += _entries(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
+    for key, value in table:
+        names += (
+            entries(value, f"{prefix}{key}.") if isinstance(value, BaseModel) else [prefix + key]
+        )
     return names
 
 
@@ -294,19 +310,20 @@ def from_document(document: dict[str, Any], source: str) -> Accelerator:
     except ValidationError as error:
         # A misspelt entry is also a missing one: the spelling says more.
         first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-        where = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise InputError(
-                f"{source}: {unknown('entry', where, _entries(_reference()))}"
-            ) from None
-        if first["type"] == "missing":
-            raise InputError(f"{source}: entry {where!r} is missing") from None
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "value_error":
-            raise InputError(f"{source}: {where}: {message}") from None
-        raise InputError(
-            f"{source}: {where}: {message[0].lower() + message[1:]}, not {_shown(first['input'])}"
-        ) from None
+        raise InputError(complaint(first, source)) from None
+
+
+def complaint(found: Any, source: str) -> str:
+    """One line for one of the errors that pydantic found in the document `source`."""
+    where = ".".join(str(part) for part in found["loc"])
+    if found["type"] == "extra_forbidden":
+        return f"{source}: {unknown('entry', where, entries(_preset('sat-32x32')))}"
+    if found["type"] == "missing":
+        return f"{source}: entry {where!r} is missing"
+    message = found["msg"].removeprefix("Value error, ")
+    if found["type"] == "value_error":
+        return f"{source}: {where}: {message}"
+    return f"{source}: {where}: {message[0].lower() + message[1:]}, not {_shown(found['input'])}"
 
 
 def from_toml(text: str, source: str) -> Accelerator:
@@ -330,10 +347,6 @@ def presets() -> list[str]:
 @cache
 def _preset(name: str) -> Accelerator:
     return from_toml(_preset_files()[name].read_text("utf-8"), f"preset {name!r}")
-
-
-def _reference() -> dict[str, Any]:
-    return _preset("sat-32x32").model_dump(mode="json")
 
 
 MAX_FILE_BYTES = 1 << 20
@@ -397,50 +410,124 @@ HARDWARE = integers(
 ceil(b * dram_cycles_numerator / dram_cycles_denominator) cycles."""
 
 
+@dataclass(frozen=True)
+class Rule:
+    """How fields of a `HARDWARE` record follow from entries of an `Accelerator`.
+
+    Attributes:
+        fields: what it gives.
+        entries: dotted names of what it reads.
+        values: the entries' values to the fields'; InputError, without the accelerator's name,
+            where they cannot be used together.
+    """
+
+    fields: tuple[str, ...]
+    entries: tuple[str, ...]
+    values: Callable[..., tuple[int, ...]]
+
+
+def _hz(clock_mhz: float) -> int:
+    return round(clock_mhz * 1e6)
+
+
+def _cycles_per_byte(clock_mhz: float, bandwidth_gbps: float) -> tuple[int, int]:
+    # Plain integers: a sweep comes here for every pair of a clock and a bandwidth.
+    amount, per = bandwidth_gbps.as_integer_ratio()
+    amount, per = amount * 10**9, per * _hz(clock_mhz)
+    if not per <= amount << 15 <= per << 30:
+        raise InputError(f"DRAM must move from 2^-15 to 2^15 bytes a cycle, not {amount / per:.3g}")
+    # Bytes (below 2^46) times the numerator must fit 63 bits.
+    if amount < per:
+        denominator, numerator = nearest_ratio(amount, per, 1 << 15)
+    else:
+        numerator, denominator = nearest_ratio(per, amount, 1 << 15)
+    return numerator, denominator
+
+
+def nearest_ratio(numerator: int, denominator: int, most: int) -> tuple[int, int]:
+    """The fraction nearest to a positive one, with a denominator of at most `most`: that of
+    `Fraction.limit_denominator`, many times faster.
+
+    >>> nearest_ratio(314159, 100000, 150)
+    (355, 113)
+    """
+    divisor = math.gcd(numerator, denominator)
+    numerator, denominator = numerator // divisor, denominator // divisor
+    if denominator <= most:
+        return numerator, denominator
+    # Convergents of the continued fraction; the last one before `most`, or what lies between it
+    # and the next.
+    before_n, before_d, last_n, last_d = 0, 1, 1, 0
+    n, d = numerator, denominator
+    while True:
+        whole = n // d
+        next_d = before_d + whole * last_d
+        if next_d > most:
+            break
+        before_n, before_d, last_n, last_d = last_n, last_d, before_n + whole * last_n, next_d
+        n, d = d, n - whole * d
+    steps = (most - before_d) // last_d
+    between_n, between_d = before_n + steps * last_n, before_d + steps * last_d
+    if 2 * d * between_d <= denominator:
+        return last_n, last_d
+    return between_n, between_d
+
+
+def _latency_cycles(clock_mhz: float, latency_ns: float) -> tuple[int]:
+    amount, per = latency_ns.as_integer_ratio()
+    return (-(-amount * _hz(clock_mhz) // (per * 10**9)),)
+
+
+def _bank_bytes(kib: int) -> tuple[int]:
+    return (kib * 1024 // 2,)
+
+
+def _same(value: int) -> tuple[int]:
+    return (value,)
+
+
+_ARRAY = HARDWARE.names[: HARDWARE.names.index("has_ws")] if HARDWARE.names else ()
+_BUFFERS, _ENGINES = ("activation", "weight", "output"), ("vector", "wuve", "sore")
+RULES: tuple[Rule, ...] = (
+    *(Rule((name,), (f"array.{name}",), _same) for name in _ARRAY),
+    Rule(
+        tuple(f"has_{name}" for name in DATAFLOWS),
+        ("array.dataflows",),
+        lambda has: tuple(int(name in has) for name in DATAFLOWS),
+    ),
+    *(
+        Rule((f"{use}_bits",), (f"formats.{use}",), lambda name: (BITS[name],))
+        for use in ("operand", "accumulator")
+    ),
+    *(Rule((f"{use}_bank_bytes",), (f"buffers.{use}_kib",), _bank_bytes) for use in _BUFFERS),
+    Rule(
+        ("dram_cycles_numerator", "dram_cycles_denominator"),
+        ("clock_mhz", "dram.bandwidth_gbps"),
+        _cycles_per_byte,
+    ),
+    Rule(("dram_latency_cycles",), ("clock_mhz", "dram.latency_ns"), _latency_cycles),
+    Rule(("dram_burst_bytes",), ("dram.burst_bytes",), _same),
+    *(
+        Rule((f"{engine}_{what}",), (f"{engine}.{what}",), _same)
+        for engine in _ENGINES
+        for what in ("lanes", "latency_cycles")
+    ),
+)
+"""All of a `HARDWARE` record."""
+
+
 def hardware_record(accelerator: Accelerator) -> np.ndarray[Any, Any]:
-    """One `HARDWARE` record as a zero-dimensional array."""
-    array, buffers, dram = accelerator.array, accelerator.buffers, accelerator.dram
-    bytes_per_cycle = Fraction(dram.bandwidth_gbps) * 10**9 / accelerator.clock_hz
-    if not Fraction(1, 1 << 15) <= bytes_per_cycle <= 1 << 15:
-        raise InputError(
-            f"accelerator {accelerator.name!r}: DRAM must move from 2^-15 to 2^15 bytes a cycle, "
-            f"not {float(bytes_per_cycle):.3g}"
-        )
-    cycles_per_byte = _small_inverse(bytes_per_cycle)
-    values = dict(
-        rows=array.rows,
-        columns=array.columns,
-        interleave=array.interleave,
-        multiplier_cycles=array.multiplier_cycles,
-        adder_cycles=array.adder_cycles,
-        accumulator_cycles=array.accumulator_cycles,
-        group_port_elements=array.group_port_elements,
-        weight_registers=array.weight_registers,
-        has_ws=int("ws" in array.dataflows),
-        has_os=int("os" in array.dataflows),
-        operand_bits=BITS[accelerator.formats.operand],
-        accumulator_bits=BITS[accelerator.formats.accumulator],
-        activation_bank_bytes=buffers.activation_kib * 1024 // 2,
-        weight_bank_bytes=buffers.weight_kib * 1024 // 2,
-        output_bank_bytes=buffers.output_kib * 1024 // 2,
-        dram_cycles_numerator=cycles_per_byte.numerator,
-        dram_cycles_denominator=cycles_per_byte.denominator,
-        dram_latency_cycles=-(-Fraction(dram.latency_ns) * accelerator.clock_hz // 10**9),
-        dram_burst_bytes=dram.burst_bytes,
-        vector_lanes=accelerator.vector.lanes,
-        vector_latency_cycles=accelerator.vector.latency_cycles,
-        wuve_lanes=accelerator.wuve.lanes,
-        wuve_latency_cycles=accelerator.wuve.latency_cycles,
-        sore_lanes=accelerator.sore.lanes,
-        sore_latency_cycles=accelerator.sore.latency_cycles,
-    )
-    return np.array(tuple(values[name] for name in HARDWARE.names or ()), HARDWARE)
+    """One `HARDWARE` record as a zero-dimensional array.
 
-
-@cache
-def _small_inverse(bytes_per_cycle: Fraction) -> Fraction:
-    """Cycles a byte as a fraction small enough that bytes (below 2^46) times the numerator fit
-    63 bits; it is off by less than one part in 2^15."""
-    if bytes_per_cycle < 1:
-        return 1 / bytes_per_cycle.limit_denominator(1 << 15)
-    return (1 / bytes_per_cycle).limit_denominator(1 << 15)
+    Raises:
+        InputError: DRAM moves too much or too little in a cycle to be counted.
+    """
+    record = np.zeros((), HARDWARE)
+    for rule in RULES:
+        try:
+            values = rule.values(*(attrgetter(entry)(accelerator) for entry in rule.entries))
+        except InputError as error:
+            raise InputError(f"accelerator {accelerator.name!r}: {error}") from None
+        for field, value in zip(rule.fields, values, strict=True):
+            record[field] = value
+    return record
