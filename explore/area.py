@@ -177,7 +177,9 @@ def _buffers(table: Designs, array: dict[str, Array]) -> dict[str, tuple[Array, 
     }
 
 
-def _in_blocks(count: Array, words: Array, width: Array, has: Mapping[str, int]) -> dict[str, Array]:
+def _in_blocks(
+    count: Array, words: Array, width: Array, has: Mapping[str, int]
+) -> dict[str, Array]:
     """A buffer in the kind of block memory of which it takes the smaller share of the device."""
     bram, uram = count * bram36(words, width), count * uram288(words, width)
     in_uram = uram * has["bram"] < bram * has["uram"]

@@ -14,8 +14,8 @@ from nofm.explore import area, power
 from nofm.explore.area import KINDS
 from nofm.rtl.stce.geometry import Geometry
 from nofm.rtl.synthesis.devices import device as find_device
+from nofm.rtl.synthesis.families import number
 from nofm.rtl.synthesis.fit import models
-from nofm.rtl.synthesis.measure import number
 from nofm.rtl.synthesis.parts import FAMILY
 from nofm.rtl.synthesis.samples import beyond
 
@@ -102,9 +102,7 @@ def records(found: Estimate) -> list[dict[str, Any]]:
         for name, part in found.parts.items()
     ]
     rows.append({"part": "total", **{kind: number(found.total[kind]) for kind in KINDS}})
-    rows.append(
-        {"part": f"{found.device.upper()} has", **{k: number(found.has[k]) for k in KINDS}}
-    )
+    rows.append({"part": f"{found.device.upper()} has", **{k: number(found.has[k]) for k in KINDS}})
     rows.append(
         {"part": "share, %", **{k: 100 * found.total[k] / found.has[k] for k in KINDS}},
     )

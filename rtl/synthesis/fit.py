@@ -76,7 +76,9 @@ def _predict(
             terms = law.terms(kind, sizes)
             each = sum((own[kind][name] * terms[name] for name in own[kind]), np.zeros(()))
             # A part is made of whole cells; block memories come in halves.
-            total[kind] += instances * (np.round(2 * each) / 2 if kind == "bram" else np.round(each))
+            total[kind] += instances * (
+                np.round(2 * each) / 2 if kind == "bram" else np.round(each)
+            )
     return total
 
 

@@ -106,9 +106,9 @@ FITTED: dict[tuple[str, str], Changes] = {
         {"accumulator_words": 512, "accumulator_cycles": 1, "registers": 1},
         {"accumulator_words": 1000, "multiplier_cycles": 1},
         {"accumulator_words": 4096, "accumulator_cycles": 3, "columns": 32},
-        {"accumulator_words": 16384, "group": 64},
-        {"accumulator_words": 32768, "accumulator_cycles": 4},
-        {"accumulator_words": 65536, "sums": 32},
+        {"accumulator_words": 8192, "group": 64},
+        {"accumulator_words": 256, "accumulator_cycles": 4},
+        {"accumulator_words": 1024, "sums": 32},
         {"accumulator_words": 3000, "registers": 16, "columns": 16},
     ),
     ("stce", "result port"): ({},),
@@ -122,7 +122,7 @@ FITTED: dict[tuple[str, str], Changes] = {
         {"rows": 16, "columns": 16},
         {"registers": 1, "sums": 1, "multiplier_cycles": 1, "accumulator_cycles": 1},
         {"sums": 64, "group": 8, "registers": 2},
-        {"registers": 16, "adder_cycles": 2, "accumulator_words": 16384},
+        {"registers": 16, "adder_cycles": 2, "accumulator_words": 8192},
         {"rows": 8, "columns": 8, "port": 1, "accumulator_words": 256},
         {"rows": 3, "multiplier_cycles": 4, "adder_cycles": 8, "accumulator_cycles": 4},
         {"rows": 5, "columns": 5, "sums": 32, "registers": 8, "group": 32},
@@ -189,7 +189,7 @@ KEPT_OUT: dict[str, Changes] = {
         },
         {
             **{"rows": 1, "columns": 6, "sums": 16, "registers": 1, "group": 4, "port": 4},
-            **{"adder_cycles": 2, "accumulator_words": 16384},
+            **{"adder_cycles": 2, "accumulator_words": 8192},
         },
         {
             **{"rows": 10, "columns": 12, "sums": 10, "port": 16},
@@ -214,7 +214,7 @@ KEPT_OUT: dict[str, Changes] = {
         {"lanes": 5, "latency_cycles": 50},
     ),
 }
-"""What is changed in `BASE` for whole engines that the fit never sees, chosen before it was made."""
+"""What is changed in `BASE` for whole engines that no fit sees, chosen before there was one."""
 
 
 @dataclass(frozen=True)
@@ -296,9 +296,7 @@ def main() -> None:
 
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(tempfile.mkdtemp(prefix="nofm-"))
     samples = [
-        Sample(
-            engine, part, parameters, measure(engine, part, parameters, folder / f"{number:03}")
-        )
+        Sample(engine, part, parameters, measure(engine, part, parameters, folder / f"{number:03}"))
         for number, (engine, part, parameters) in enumerate(track(list(plan()), "Synthesizing"))
     ]
     write(samples, Path(__file__).with_name(TABLE))

@@ -239,7 +239,9 @@ def _column_edge(kind: str, g: Sizes) -> Terms:
 def _stce_rest(kind: str, g: Sizes) -> Terms:
     common = {"fixed": np.ones_like(g.rows), "rows": g.rows, "columns": g.columns}
     if kind == "lut_ram":
-        return {"returns": np.ceil(2 ** bit_length(g.rows * g.row_delay + g.accumulator_cycles) / 32)}
+        return {
+            "returns": np.ceil(2 ** bit_length(g.rows * g.row_delay + g.accumulator_cycles) / 32)
+        }
     if kind == "ff":
         return {
             **common,
