@@ -24,6 +24,9 @@ from nofm.rtl.synthesis.terms import TERMS
 Array = npt.NDArray[np.float64]
 Coefficients = dict[str, dict[str, dict[str, float]]]
 
+PIECE = 1 << 13
+"""Designs that are computed at a time: their columns stay in a core's cache."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -57,7 +60,18 @@ class Model:
         Returns:
             float64 [n] each.
         """
-        return _predict(self.engine, self.coefficients, parameters, kinds)
+        given = {name: np.atleast_1d(value) for name, value in parameters.items()}
+        count = len(next(iter(given.values())))
+        pieces = [
+            _predict(
+                self.engine,
+                self.coefficients,
+                {name: values[first : first + PIECE] for name, values in given.items()},
+                kinds,
+            )
+            for first in range(0, max(count, 1), PIECE)
+        ]
+        return {kind: np.concatenate([piece[kind] for piece in pieces]) for kind in kinds}
 
 
 def _predict(
@@ -74,7 +88,7 @@ def _predict(
         instances = law.count(sizes)
         for kind in kinds:
             terms = law.terms(kind, sizes)
-            each = sum((own[kind][name] * terms[name] for name in own[kind]), np.zeros(()))
+            each = sum((each * terms[name] for name, each in own[kind].items()), np.zeros(()))
             # A part is made of whole cells; block memories come in halves.
             total[kind] += instances * (
                 np.round(2 * each) / 2 if kind == "bram" else np.round(each)
@@ -146,10 +160,8 @@ def _coefficients(samples: Sequence[Sample], kind: str) -> dict[str, float]:
         scale = np.abs(matrix).max(axis=0)
         solved, *_ = np.linalg.lstsq(matrix / scale * weight[:, None], counts * weight, rcond=None)
         if solved.min() >= -1e-9:
-            return {
-                name: max(0.0, round(float(value), 6))
-                for name, value in zip(left, solved / scale, strict=True)
-            }
+            found = zip(left, solved / scale, strict=True)
+            return {name: round(float(value), 6) for name, value in found if value > 1e-9}
         del left[list(left)[int(np.argmin(solved))]]
     return {}
 

@@ -154,10 +154,12 @@ def _uspe(kind: str, g: Sizes) -> Terms:
         return {
             "fixed": np.ones_like(g.group),
             # Where the weight is chosen in the same cycle, both selects become one.
-            "select": g.group * waits,
+            "select, to 64": within(g.group, 0, 64) * waits,
+            "select, beyond": within(g.group, 64, np.inf) * waits,
             "select at once, to 16": within(g.group, 0, 16) * ~waits,
             "select at once, to 32": within(g.group, 16, 32) * ~waits,
-            "select at once, beyond": within(g.group, 32, np.inf) * ~waits,
+            "select at once, to 64": within(g.group, 32, 64) * ~waits,
+            "select at once, beyond": within(g.group, 64, np.inf) * ~waits,
             "select of an uneven group": (g.group != 2**g.index) * 1.0,
             "weight banks": g.kept * 2**g.entry,
             "sums": np.maximum(1, 2**g.sum / 32),
@@ -237,20 +239,28 @@ def _column_edge(kind: str, g: Sizes) -> Terms:
 
 
 def _stce_rest(kind: str, g: Sizes) -> Terms:
-    common = {"fixed": np.ones_like(g.rows), "rows": g.rows, "columns": g.columns}
+    """The sequencer, the drain, the counters, and whether all ports have what the array needs."""
+    fixed = np.ones_like(g.rows)
     if kind == "lut_ram":
-        return {
-            "returns": np.ceil(2 ** bit_length(g.rows * g.row_delay + g.accumulator_cycles) / 32)
-        }
+        return {"returns": _returns(g)}
     if kind == "ff":
-        return {
-            **common,
-            "job": g.job,
-            "word": g.word,
-            "stages": g.multiplier_cycles + g.adder_cycles,
-            "control": g.row_control,
-        }
-    return {**common, "job": g.job, "word": g.word, "control": g.row_control}
+        drained = 3 * (g.rows + g.multiplier_cycles + g.adder_cycles - 2)
+        walks = 2 * (g.multiplier_cycles + g.word) + g.adder_cycles
+        control = g.row_control + g.entry + g.used
+        return {"fixed": fixed, "job and control": 3 * g.job + drained + walks + control}
+    if kind == "carry":
+        return {"fixed": fixed, "job": g.job}
+    return {
+        "fixed": fixed,
+        "returns": _returns(g),
+        "ports": 2 * (g.rows + g.columns),
+        "job": g.job,
+    }
+
+
+def _returns(g: Sizes) -> Array:
+    """Look-up tables of the delay line of folds that come back."""
+    return 2 ** bit_length(g.rows * g.row_delay + g.accumulator_cycles) / 32
 
 
 def _sore_sizes(given: Mapping[str, Array]) -> Sizes:
@@ -270,11 +280,15 @@ def _sore_sizes(given: Mapping[str, Array]) -> Sizes:
 def _sore_lane(kind: str, g: Sizes) -> Terms:
     if kind == "ff":
         return {"state": g.state}
+    if kind == "carry":
+        return {"fixed": np.ones_like(g.lanes), "entries": g.entries}
+    # Every entry may take the place of its neighbour, and is compared with all others.
     return {
-        "fixed": np.ones_like(g.lanes),
-        "entries": g.entries,
-        "state": g.state,
-        "pairs": g.pairs,
+        "first entry": np.ones_like(g.lanes),
+        "second entry": within(g.entries, 1, 2),
+        "entries to 4": within(g.entries, 2, 4),
+        "entries to 8": within(g.entries, 4, 8),
+        "entries beyond 8": within(g.entries, 8, np.inf),
         "indices": g.entries * g.index,
     }
 
@@ -315,7 +329,7 @@ def _wuve_sizes(given: Mapping[str, Array]) -> Sizes:
     return Sizes(**given)
 
 
-LATENCIES = (6, 8, 11, 14, 19, 24, 36, 64)
+LATENCIES = (6, 9, 14, 19, 24, 36, 64)
 """Latencies of WUVE's lane that were synthesized; between two of them a lane takes what lies
 between theirs."""
 
