@@ -180,10 +180,6 @@ KEPT_OUT: dict[str, Changes] = {
             **{"accumulator_cycles": 4, "accumulator_words": 3000},
         },
         {
-            **{"rows": 1, "columns": 6, "sums": 16, "registers": 1, "group": 4, "port": 4},
-            **{"adder_cycles": 2, "accumulator_words": 8192},
-        },
-        {
             **{"rows": 3, "columns": 3, "sums": 2, "registers": 16, "group": 64},
             **{"accumulator_words": 1024},
         },
@@ -191,13 +187,11 @@ KEPT_OUT: dict[str, Changes] = {
     "sore": (
         {"lanes": 6, "entries": 3, "group": 12, "latency_cycles": 5},
         {"lanes": 32},
-        {"lanes": 10, "entries": 2, "group": 32, "latency_cycles": 1},
         {"lanes": 20, "entries": 1, "group": 8, "latency_cycles": 8},
     ),
     "wuve": (
         {"lanes": 3, "latency_cycles": 11},
         {"lanes": 7, "latency_cycles": 17},
-        {"lanes": 5, "latency_cycles": 50},
     ),
 }
 """What is changed in `BASE` for whole engines that no fit sees, chosen before there was one."""

@@ -24,6 +24,10 @@ Terms = dict[str, Array]
 HALF = 17
 """Bits of a normalised half."""
 
+LUT_WORDS = 32
+"""Sums that a column's accumulation buffer holds in look-up tables; more are in block memory. Seen
+at 32 and at 128."""
+
 
 @dataclass(frozen=True)
 class PartLaw:
@@ -221,20 +225,27 @@ def _fixed(kind: str, g: Sizes) -> Terms:
 
 
 def _column_edge(kind: str, g: Sizes) -> Terms:
+    fixed = np.ones_like(g.columns)
+    in_luts = g.accumulator_words <= LUT_WORDS
     if kind == "bram":
-        return {"sums": bram36(g.accumulator_words, np.full_like(g.columns, 32))}
-    delayed = np.maximum(0, g.accumulator_cycles - g.read_cycles - 1)
-    passed = 2 * (2 + g.word) + 3 + g.sum + g.entry + 3 * g.used
+        return {"sums": bram36(g.accumulator_words, np.full_like(g.columns, 32)) * ~in_luts}
+    if kind == "lut_ram":
+        return {"sums": _ram(np.full_like(g.columns, 32), g.accumulator_words) * in_luts}
+    # A sum that is read as it is written passes the memory by.
+    at_once = g.accumulator_cycles == g.read_cycles
     if kind == "ff":
-        late = delayed * (33 + g.word) + 32 * (g.read_cycles - 1)
-        return {"passed on": passed + late, "fixed": np.ones_like(g.columns)}
+        delayed = np.maximum(0, g.accumulator_cycles - g.read_cycles - 1)
+        passed = 2 * (2 + g.word) + 3 + g.sum + g.entry + 3 * g.used
+        late = delayed * (33 + g.word) + 32 * (g.read_cycles - 1 + at_once)
+        return {"passed on": passed + late + 2}
     return {
-        "fixed": np.ones_like(g.columns),
-        "word": g.word,
+        "fixed": fixed,
         "weight": g.kept,
         "used": g.used,
-        "at once": (g.accumulator_cycles == g.read_cycles) * 1.0,
-        "sums beyond 32768": np.maximum(0, np.ceil(g.accumulator_words / 32768) - 1),
+        "at once": at_once * 1.0,
+        "sums in look-up tables": in_luts * 1.0,
+        # Blocks beneath each other need a multiplexer.
+        "uneven sums": (g.accumulator_words > 1024) * (g.accumulator_words != 2**g.word) * 1.0,
     }
 
 
@@ -303,14 +314,12 @@ def _sore_rest(kind: str, g: Sizes) -> Terms:
     skewed_luts = np.concatenate([[0], np.cumsum(_srl(skew))])[g.half.astype(int)]
     skewed_ffs = np.concatenate([[0], np.cumsum(_left(skew))])[g.half.astype(int)]
     if kind == "ff":
+        walk = g.half * (g.index + 1 + bit_length(g.half)) + g.lanes
+        elements = 16 * (g.lanes * _left(late) + skewed_ffs)
         return {
             "fixed": np.ones_like(g.lanes),
-            "job": g.job,
-            "beats": late * g.beat,
-            "elements": 16 * (g.lanes * _left(late) + skewed_ffs),
-            "chain": g.half * (g.index + 1 + bit_length(g.half)),
-            "lanes": g.lanes,
-            "waiting": (g.waiting > 0) * 1.0 * bit_length(g.waiting),
+            "job, beats and elements": g.job + late * g.beat + elements + walk,
+            "waiting": 3 * bit_length(g.waiting),
         }
     memory = streams + 16 * (g.lanes * _srl(late) + skewed_luts) + waiting
     if kind == "lut_ram":
@@ -320,8 +329,7 @@ def _sore_rest(kind: str, g: Sizes) -> Terms:
         "memories": memory,
         "lanes": g.lanes,
         "chain": g.half * (16 + g.index),
-        "chain of states": (g.waiting > 0) * g.state,
-        "job": g.index + g.lane_bits,
+        "states that wait": (g.waiting > 0) * g.state,
     }
 
 

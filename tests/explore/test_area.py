@@ -98,9 +98,8 @@ def test_without_patterns_there_is_no_sore() -> None:
     assert taken["lut"][~bare].all()
 
 
-@pytest.mark.parametrize(
-    "name", ["array.rows", "array.columns", "sore.lanes", "wuve.lanes", "array.interleave"]
-)
+# More columns share the output buffer, of which each then has less.
+@pytest.mark.parametrize("name", ["array.rows", "sore.lanes", "wuve.lanes", "array.interleave"])
 def test_more_of_anything_never_takes_less_logic(name: str) -> None:
     table = designs(500)
     more = DesignTable(table.base, table.columns | {name: table.columns[name] + 1}, len(table))

@@ -161,7 +161,7 @@ def test_errors_on_engines_kept_out_of_the_fit(engine: str) -> None:
 @pytest.mark.parametrize(
     ("engine", "name"),
     [
-        *(("stce", name) for name in ("rows", "columns", "sums", "accumulator_words")),
+        *(("stce", name) for name in ("rows", "columns", "sums")),
         ("sore", "lanes"),
         ("wuve", "lanes"),
     ],
