@@ -147,12 +147,12 @@ FITTED: dict[tuple[str, str], Changes] = {
         {"lanes": 64, "entries": 1, "group": 2, "latency_cycles": 5},
     ),
     ("wuve", "lane"): tuple(
-        {"latency_cycles": cycles} for cycles in (6, 9, 14, 19, 24, 36, 64)
+        {"latency_cycles": cycles} for cycles in (6, 9, 14, 19, 24, 36)
     ),
     ("wuve", "stream"): tuple({"lanes": lanes} for lanes in (1, 4, 16)),
     ("wuve", REST): (
         {},
-        {"lanes": 16, "latency_cycles": 64},
+        {"lanes": 16, "latency_cycles": 36},
     ),
 }
 """What is changed in `BASE` for every part of an engine that the fit may see."""

@@ -337,7 +337,7 @@ def _wuve_sizes(given: Mapping[str, Array]) -> Sizes:
     return Sizes(**given)
 
 
-LATENCIES = (6, 9, 14, 19, 24, 36, 64)
+LATENCIES = (6, 9, 14, 19, 24, 36)
 """Latencies of WUVE's lane that were synthesized; between two of them a lane takes what lies
 between theirs."""
 

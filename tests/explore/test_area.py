@@ -15,6 +15,7 @@ from nofm.rtl.stce.geometry import Geometry
 from nofm.rtl.synthesis.devices import DEVICES, bram36, uram288
 from nofm.rtl.synthesis.parts import ALL
 from nofm.rtl.synthesis.samples import stored
+from nofm.rtl.synthesis.terms import LUT_WORDS
 
 RANGES = {
     "array.rows": (1, 64),
@@ -147,8 +148,14 @@ def test_blocks_of_a_memory() -> None:
 
 def test_the_accumulation_buffer_takes_the_blocks_that_synthesis_gave_it() -> None:
     """The arithmetic that the buffers are counted by, held against a memory that exists."""
-    columns = [s for s in stored() if s.part == "column edge"]
+    columns = [
+        sample
+        for sample in stored()
+        # Fewer sums are in look-up tables.
+        if sample.part == "column edge" and sample.parameters["accumulator_words"] > LUT_WORDS
+    ]
     words = [sample.parameters["accumulator_words"] for sample in columns]
+    assert len(set(words)) > 5
     assert {w: s.resources.bram for w, s in zip(words, columns, strict=True)} == dict(
         zip(words, bram36(np.array(words), np.full(len(words), 32)).tolist(), strict=True)
     )
@@ -223,7 +230,7 @@ def test_bad_input() -> None:
     assert str(caught.value) == "unknown device 'xcvu9': did you mean xcvu9p? (known: xcvu9p)"
     with pytest.raises(InputError) as caught:
         device_fits(resources(table), "none")
-    assert str(caught.value) == "unknown device 'none' (known: xcvu9p)"
+    assert str(caught.value) == "unknown device 'none': (known: xcvu9p)"
     formats = np.array(["fp16", "int8"])
     mixed = DesignTable(load("sat-4x4"), {"formats.operand": formats}, 2)
     with pytest.raises(InputError) as caught:

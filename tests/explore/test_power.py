@@ -75,4 +75,4 @@ def test_bad_input() -> None:
     assert str(caught.value) == "toggle must be from 0 to 1, not 1.5"
     with pytest.raises(InputError) as caught:
         power.static_w(designs, "xcku5p")
-    assert str(caught.value) == "unknown device 'xcku5p' (known: xcvu9p)"
+    assert str(caught.value) == "unknown device 'xcku5p': did you mean xcvu9p? (known: xcvu9p)"

@@ -101,11 +101,11 @@ def test_widths_of_sore_are_those_of_the_hardware() -> None:
 
 
 def law(engine: str, part: str, kind: str, parameters: Mapping[str, int]) -> float:
-    """What a made-up part takes: every term times a number of its own."""
+    """What a made-up part takes: every term times a number of its own, too large to be rounded."""
     sizes = TERMS[engine].sizes({name: np.array([float(v)]) for name, v in parameters.items()})
     terms = TERMS[engine].parts[part].terms(kind, sizes)
     values = [float(np.broadcast_to(term, 1)[0]) for term in terms.values()]
-    return float(sum((3 + k % 5) * value for k, value in enumerate(values)))
+    return float(sum(1000 * (3 + k % 5) * value for k, value in enumerate(values)))
 
 
 def test_what_follows_the_law_is_found_exactly() -> None:
@@ -172,6 +172,12 @@ def test_more_never_takes_less(engine: str, name: str) -> None:
     before, after = models()[engine].predict(given), models()[engine].predict(more)
     for kind in ("lut", "ff", "dsp", "bram"):
         assert (after[kind] >= before[kind]).all()
+
+
+def test_no_coefficient_is_negative() -> None:
+    for model in models().values():
+        for kinds in model.coefficients.values():
+            assert min((c for terms in kinds.values() for c in terms.values()), default=0) >= 0
 
 
 @pytest.mark.parametrize("engine", list(TERMS))
