@@ -74,6 +74,10 @@ FITTED: dict[tuple[str, str], Changes] = {
         {"group": 32, "multiplier_cycles": 3},
         {"group": 64, "registers": 8},
         {"group": 128, "multiplier_cycles": 4},
+        {"group": 24, "multiplier_cycles": 3},
+        {"group": 12},
+        {"group": 24, "registers": 6, "multiplier_cycles": 4},
+        {"registers": 6},
     ),
     ("stce", "row edge"): (
         {},
@@ -135,6 +139,9 @@ FITTED: dict[tuple[str, str], Changes] = {
         {"entries": 8, "group": 32},
         {"entries": 12, "group": 64},
         {"entries": 16, "group": 32},
+        {"entries": 3},
+        {"entries": 3, "group": 8},
+        {"entries": 7},
     ),
     ("sore", REST): (
         {},
@@ -147,7 +154,7 @@ FITTED: dict[tuple[str, str], Changes] = {
         {"lanes": 64, "entries": 1, "group": 2, "latency_cycles": 5},
     ),
     ("wuve", "lane"): tuple(
-        {"latency_cycles": cycles} for cycles in (6, 9, 14, 19, 24, 36)
+        {"latency_cycles": cycles} for cycles in (6, 8, 9, 10, 12, 14, 19, 24, 36)
     ),
     ("wuve", "stream"): tuple({"lanes": lanes} for lanes in (1, 4, 16)),
     ("wuve", REST): (
@@ -183,11 +190,16 @@ KEPT_OUT: dict[str, Changes] = {
             **{"rows": 3, "columns": 3, "sums": 2, "registers": 16, "group": 64},
             **{"accumulator_words": 1024},
         },
+        {
+            **{"rows": 4, "columns": 3, "sums": 10, "registers": 5, "group": 20, "port": 6},
+            **{"multiplier_cycles": 3, "adder_cycles": 5, "accumulator_words": 600},
+        },
     ),
     "sore": (
         {"lanes": 6, "entries": 3, "group": 12, "latency_cycles": 5},
         {"lanes": 32},
         {"lanes": 20, "entries": 1, "group": 8, "latency_cycles": 8},
+        {"lanes": 9, "entries": 5, "group": 24, "latency_cycles": 2},
     ),
     "wuve": (
         {"lanes": 3, "latency_cycles": 11},

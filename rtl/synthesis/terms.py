@@ -164,8 +164,10 @@ def _uspe(kind: str, g: Sizes) -> Terms:
             "select at once, to 32": within(g.group, 16, 32) * ~waits,
             "select at once, to 64": within(g.group, 32, 64) * ~waits,
             "select at once, beyond": within(g.group, 64, np.inf) * ~waits,
-            "select of an uneven group": (g.group != 2**g.index) * 1.0,
-            "weight banks": g.kept * 2**g.entry,
+            "select of an uneven group": (g.group != 2**g.index) * waits,
+            "select at once of an uneven group": (g.group != 2**g.index) * ~waits,
+            # Two banks of more than eight have more inputs than a multiplexer of one slice.
+            "weight banks": g.kept * np.where(waits & (g.registers <= 8), g.registers, 2**g.entry),
             "sums": np.maximum(1, 2**g.sum / 32),
             "sum bits": g.sum,
             "adder stages": np.minimum(g.adder_cycles, 6),
@@ -244,8 +246,10 @@ def _column_edge(kind: str, g: Sizes) -> Terms:
         "used": g.used,
         "at once": at_once * 1.0,
         "sums in look-up tables": in_luts * 1.0,
-        # Blocks beneath each other need a multiplexer.
-        "uneven sums": (g.accumulator_words > 1024) * (g.accumulator_words != 2**g.word) * 1.0,
+        # Blocks beneath each other need a multiplexer, where the bypass takes the port's own.
+        "uneven sums at once": at_once
+        * (g.accumulator_words > 1024)
+        * (g.accumulator_words != 2**g.word),
     }
 
 
@@ -297,7 +301,8 @@ def _sore_lane(kind: str, g: Sizes) -> Terms:
     return {
         "first entry": np.ones_like(g.lanes),
         "second entry": within(g.entries, 1, 2),
-        "entries to 4": within(g.entries, 2, 4),
+        "third entry": within(g.entries, 2, 3),
+        "fourth entry": within(g.entries, 3, 4),
         "entries to 8": within(g.entries, 4, 8),
         "entries beyond 8": within(g.entries, 8, np.inf),
         "indices": g.entries * g.index,
@@ -337,7 +342,7 @@ def _wuve_sizes(given: Mapping[str, Array]) -> Sizes:
     return Sizes(**given)
 
 
-LATENCIES = (6, 9, 14, 19, 24, 36)
+LATENCIES = (6, 8, 9, 10, 12, 14, 19, 24, 36)
 """Latencies of WUVE's lane that were synthesized; between two of them a lane takes what lies
 between theirs."""
 

@@ -105,7 +105,9 @@ def test_an_estimate(nofm: Run) -> None:
     assert ran.out.startswith("sat-32x32 on XCVU9P, estimated")
     lines = {line[:20].strip(): line[20:].split() for line in ran.out.splitlines()}
     for name, part in document["parts"].items():
-        assert [cell.replace(",", "") for cell in lines[name]] == [f"{n:.10g}" for n in part.values()]
+        assert [cell.replace(",", "") for cell in lines[name]] == [
+            f"{n:.10g}" for n in part.values()
+        ]
     assert lines["share, %"][2] == f"{100 * 1216 / 6840:.2f}"
     for note in document["notes"]:
         assert note.split()[-1] in ran.out
