@@ -16,6 +16,9 @@ from nofm.kernels.errors import InputError, unknown
 if TYPE_CHECKING:
     from nofm.rtl.hierarchy import Unit
 
+FORMATS = {"operand": "fp16", "accumulator": "fp32", "master": "fp32"}
+"""The number formats that every engine computes in."""
+
 
 @dataclass(frozen=True)
 class Built:
@@ -121,7 +124,7 @@ def require_formats(accelerator: Accelerator) -> None:
     Raises:
         InputError: operands are not FP16, or sums or master weights not FP32.
     """
-    for entry, needed in {"operand": "fp16", "accumulator": "fp32", "master": "fp32"}.items():
+    for entry, needed in FORMATS.items():
         found = getattr(accelerator.formats, entry)
         if found != needed:
             raise InputError(

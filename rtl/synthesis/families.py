@@ -45,6 +45,11 @@ class Resources:
 KINDS = tuple(entry.name for entry in fields(Resources))
 
 
+def number(value: float) -> int | float:
+    """A count of cells for a document: whole where it is; only block memories come in halves."""
+    return int(value) if value == int(value) else value
+
+
 def _lut(count: int = 1) -> Resources:
     return Resources(lut=count)
 

@@ -1,135 +1,178 @@
-"""A model of an array's resources, fitted to small synthesized ones, for sizes nobody synthesizes.
+"""Models of engines' resources, fitted to their synthesized parts: an answer for any size at once.
 
-Resources are linear in what an array is made of: USPEs (rows times columns of them) with their
-group, weight registers, sums and pipeline stages; row edges with their port, replay buffer and
-delay line; column edges with their accumulation buffer; and a fixed part. The coefficients are
-those of least squares of the relative error.
+An engine takes what its parts take, as often as each stands. What a part takes is a sum of terms
+that follow from its structure (`terms`), times coefficients: those of least squares of the relative
+error on synthesized parts (`samples`). None of them is negative, so no model says that more of
+anything takes less.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nofm.rtl.stce.geometry import Geometry
-from nofm.rtl.synthesis.families import KINDS, Resources
+from nofm.rtl.synthesis.families import KINDS
+from nofm.rtl.synthesis.parts import ALL
 from nofm.rtl.synthesis.samples import Sample, stored
+from nofm.rtl.synthesis.terms import TERMS
 
-DEVICES = {
-    "xcvu9p": Resources(lut=1_182_240, ff=2_364_480, dsp=6_840, bram=2_160),
-}
-"""What a device has. XCVU9P: AMD DS890; it also has 960 URAM, which Yosys is not told to use."""
+Array = npt.NDArray[np.float64]
+Coefficients = dict[str, dict[str, dict[str, float]]]
 
-RAM_WORDS = 32
-"""Words of one memory of look-up tables."""
-
-
-def terms(geometry: Geometry) -> dict[str, int]:
-    """What an array is made of, by name; every resource is a sum of these times a coefficient."""
-    g = geometry
-    uspes, halves = g.rows * g.columns, 17
-    kept = halves + g.index_bits
-    sum_blocks = -(-(1 << g.sum_bits) // RAM_WORDS)
-    line_blocks = -(-(1 << g.longest_row_delay.bit_length()) // RAM_WORDS)
-    return {
-        "uspe": uspes,
-        "uspe group bits": uspes * g.group * halves,
-        "uspe weight bits": uspes * 2 * g.registers * kept,
-        "uspe sum blocks": uspes * sum_blocks,
-        "uspe adder stages": uspes * g.adder_cycles,
-        "uspe multiplier stages": uspes * g.multiplier_cycles,
-        "row": g.rows,
-        "row port elements": g.rows * g.port,
-        "row replay blocks": g.rows * g.beats * g.port * halves * sum_blocks,
-        "row delay blocks": g.rows * line_blocks,
-        "column": g.columns,
-        "column accumulator words": g.columns * g.accumulator_words,
-        "fixed": 1,
-    }
+PIECE = 1 << 13
+"""Designs that are computed at a time: their columns stay in a core's cache."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A fitted model.
+    """A fitted model of an engine.
 
     Attributes:
-        coefficients: by resource, then by the names of `terms`.
-        errors: largest relative error by resource on samples that the fit did not see.
-        fit_errors: the same on those that it saw.
+        engine: a name in `terms.TERMS`.
+        coefficients: by part, resource and term.
+        errors: largest relative error by resource on whole engines that the fit did not see.
+        fit_errors: the same on the parts that it saw.
+        kept_out: how many engines the fit did not see.
     """
 
-    coefficients: dict[str, dict[str, float]]
-    errors: dict[str, float]
-    fit_errors: dict[str, float]
+    engine: str
+    coefficients: Coefficients
+    errors: Mapping[str, float]
+    fit_errors: Mapping[str, float]
+    kept_out: int
 
-    def predict(self, geometry: Geometry) -> Resources:
-        """What an array of this geometry takes, rounded to whole cells (block memories to halves).
+    def predict(
+        self, parameters: Mapping[str, npt.ArrayLike], kinds: Sequence[str] = KINDS
+    ) -> dict[str, Array]:
+        """What engines take, by resource, in whole cells (block memories in halves).
 
         It cannot say more than its samples did: far outside their parameters it is a guess.
+
+        Args:
+            parameters: of the engines, arrays [n] by the names of `parts.ENGINES`.
+            kinds: resources that are asked for.
+
+        Returns:
+            float64 [n] each.
         """
-        parts = terms(geometry)
-        found = {
-            kind: sum(own[name] * count for name, count in parts.items())
-            for kind, own in self.coefficients.items()
-        }
-        return Resources(
-            **{
-                kind: round(2 * value) / 2 if kind == "bram" else float(round(value))
-                for kind, value in found.items()
-            }
-        )
-
-    def utilization(self, geometry: Geometry, device: str = "xcvu9p") -> dict[str, float]:
-        """Share of a device that an array takes, by resource, as a fraction."""
-        has, needs = DEVICES[device], self.predict(geometry)
-        return {
-            kind: getattr(needs, kind) / getattr(has, kind) for kind in KINDS if getattr(has, kind)
-        }
-
-    def to_json(self) -> dict[str, Any]:
-        """The model as a JSON object."""
-        return {
-            "coefficients": self.coefficients,
-            "largest_error": self.errors,
-            "largest_error_in_fit": self.fit_errors,
-        }
+        given = {name: np.atleast_1d(value) for name, value in parameters.items()}
+        count = len(next(iter(given.values())))
+        pieces = [
+            _predict(
+                self.engine,
+                self.coefficients,
+                {name: values[first : first + PIECE] for name, values in given.items()},
+                kinds,
+            )
+            for first in range(0, max(count, 1), PIECE)
+        ]
+        return {kind: np.concatenate([piece[kind] for piece in pieces]) for kind in kinds}
 
 
-def fit(samples: Sequence[Sample] | None = None) -> Model:
-    """Fit a model to samples, by default those that come with NofM."""
-    known = stored() if samples is None else list(samples)
-    seen = [sample for sample in known if sample.fitted]
-    kept_out = [sample for sample in known if not sample.fitted]
-    names = list(terms(seen[0].geometry))
-    model = Model(
-        {kind: _least_squares(seen, kind, names) for kind in KINDS},
-        errors={},
-        fit_errors={},
-    )
-    return Model(model.coefficients, _errors(model, kept_out), _errors(model, seen))
+def _predict(
+    engine: str,
+    coefficients: Coefficients,
+    parameters: Mapping[str, npt.ArrayLike],
+    kinds: Sequence[str],
+) -> dict[str, Array]:
+    given = {name: np.atleast_1d(np.asarray(value, float)) for name, value in parameters.items()}
+    total = {kind: np.zeros(len(next(iter(given.values())))) for kind in kinds}
+    sizes = TERMS[engine].sizes(given)
+    for part, own in coefficients.items():
+        law = TERMS[engine].parts[part]
+        instances = law.count(sizes)
+        for kind in kinds:
+            terms = law.terms(kind, sizes)
+            each = sum((each * terms[name] for name, each in own[kind].items()), np.zeros(()))
+            # A part is made of whole cells; block memories come in halves.
+            total[kind] += instances * (
+                np.round(2 * each) / 2 if kind == "bram" else np.round(each)
+            )
+    return total
 
 
-def _least_squares(samples: Sequence[Sample], kind: str, names: Sequence[str]) -> dict[str, float]:
-    counts = np.array([getattr(sample.resources, kind) for sample in samples])
-    matrix: npt.NDArray[np.float64] = np.array(
-        [list(terms(sample.geometry).values()) for sample in samples], float
-    )
-    weight = 1 / np.maximum(counts, 1)
-    scale = np.abs(matrix).max(axis=0)
-    solved, *_ = np.linalg.lstsq(matrix / scale * weight[:, None], counts * weight, rcond=None)
-    return {name: round(float(value), 6) for name, value in zip(names, solved / scale, strict=True)}
+@cache
+def models() -> dict[str, Model]:
+    """The models of all engines, fitted to the samples that come with NofM."""
+    return fit(stored())
 
 
-def _errors(model: Model, samples: Sequence[Sample]) -> dict[str, float]:
-    found = dict.fromkeys(KINDS, 0.0)
-    for sample in samples:
-        predicted = model.predict(sample.geometry)
-        for kind in KINDS:
-            real = getattr(sample.resources, kind)
-            error = abs(getattr(predicted, kind) - real) / max(real, 1)
-            found[kind] = max(found[kind], error)
+def fit(samples: Sequence[Sample]) -> dict[str, Model]:
+    """Fit a model to samples of each engine."""
+    found = {}
+    for engine, law in TERMS.items():
+        own = [sample for sample in samples if sample.engine == engine]
+        coefficients: Coefficients = {}
+        fit_errors = dict.fromkeys(KINDS, 0.0)
+        for part in law.parts:
+            seen = [sample for sample in own if sample.part == part]
+            coefficients[part] = {kind: _coefficients(seen, kind) for kind in KINDS}
+            alone = {part: coefficients[part]}
+            for sample in seen:
+                _widen(fit_errors, sample, _predict_part(engine, alone, sample))
+        errors = dict.fromkeys(KINDS, 0.0)
+        kept_out = [sample for sample in own if sample.part == ALL]
+        for sample in kept_out:
+            _widen(errors, sample, _predict(engine, coefficients, sample.parameters, KINDS))
+        found[engine] = Model(engine, coefficients, errors, fit_errors, len(kept_out))
     return found
+
+
+def _predict_part(engine: str, alone: Coefficients, sample: Sample) -> dict[str, Array]:
+    """What one such part takes."""
+    found = _predict(engine, alone, sample.parameters, KINDS)
+    law = TERMS[engine]
+    sizes = law.sizes({name: np.array([value], float) for name, value in sample.parameters.items()})
+    (instances,) = law.parts[sample.part].count(sizes)
+    return {kind: count / max(instances, 1) for kind, count in found.items()}
+
+
+def _widen(errors: dict[str, float], sample: Sample, found: Mapping[str, Array]) -> None:
+    for kind in KINDS:
+        real = getattr(sample.resources, kind)
+        errors[kind] = max(errors[kind], abs(float(found[kind][0]) - real) / max(real, 1))
+
+
+def _coefficients(samples: Sequence[Sample], kind: str) -> dict[str, float]:
+    """Least squares of the relative error; a term whose coefficient comes out below zero is left
+    out, the lowest first."""
+    engine, part = samples[0].engine, samples[0].part
+    names = samples[0].parameters
+    law = TERMS[engine]
+    columns = law.parts[part].terms(
+        kind,
+        law.sizes({name: np.array([s.parameters[name] for s in samples], float) for name in names}),
+    )
+    counts = np.array([getattr(sample.resources, kind) for sample in samples], float)
+    weight = 1 / np.maximum(counts, 1)
+    left = {
+        name: np.broadcast_to(column, counts.shape)
+        for name, column in columns.items()
+        if np.any(column)
+    }
+    while left:
+        matrix = np.array(list(left.values())).T
+        scale = np.abs(matrix).max(axis=0)
+        solved, *_ = np.linalg.lstsq(matrix / scale * weight[:, None], counts * weight, rcond=None)
+        if solved.min() >= -1e-9:
+            found = zip(left, solved / scale, strict=True)
+            return {name: round(float(value), 6) for name, value in found if value > 1e-9}
+        del left[list(left)[int(np.argmin(solved))]]
+    return {}
+
+
+def to_json(found: Mapping[str, Model]) -> dict[str, Any]:
+    """Models as a JSON object, by engine."""
+    return {
+        engine: {
+            "coefficients": model.coefficients,
+            "largest_error": dict(model.errors),
+            "largest_error_in_fit": dict(model.fit_errors),
+        }
+        for engine, model in found.items()
+    }

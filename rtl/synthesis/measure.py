@@ -10,7 +10,7 @@ from typing import Any
 from nofm.kernels.errors import InputError
 from nofm.rtl.hierarchy import Unit, modules
 from nofm.rtl.synthesis.critical_path import CriticalPath
-from nofm.rtl.synthesis.families import KINDS, Resources
+from nofm.rtl.synthesis.families import KINDS, Resources, number
 from nofm.rtl.synthesis.place_and_route import place_and_route
 from nofm.rtl.synthesis.synthesize import Synthesis, synthesize
 
@@ -58,11 +58,6 @@ class Row:
                 for module, (instances, own) in self.synthesis.modules.items()
             },
         }
-
-
-def number(value: float) -> int | float:
-    """A count of cells for a document: whole where it is; only block memories come in halves."""
-    return int(value) if value == int(value) else value
 
 
 def measure(

@@ -61,15 +61,22 @@ def synthesize(
 
 
 def map_design(
-    design: Design, name: str, kept: Sequence[str], netlist: str | None = None
+    design: Design,
+    name: str,
+    kept: Sequence[str],
+    netlist: str | None = None,
+    *,
+    known: Sequence[str] = (),
 ) -> Synthesis:
     """Synthesize a `Design` for the family `name`, the modules `kept` by themselves.
 
-    With `netlist`, the whole is then flattened and written to that JSON file beside it.
+    With `netlist`, the whole is then flattened and written to that JSON file beside it. Modules
+    that are `known`, with what lies below them, are left empty and take nothing.
     """
     target = family(name)
     script = [
         f"read_verilog {SOURCE}",
+        *(f"blackbox {module}" for module in known),
         f"hierarchy -check -top {design.top}",
         "proc",
         *(f"setattr -mod -set keep_hierarchy 1 {module}" for module in kept),

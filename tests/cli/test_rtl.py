@@ -98,12 +98,31 @@ def test_resources_of_a_family(nofm: Run, tmp_path: Path) -> None:
 def test_an_estimate(nofm: Run) -> None:
     command = ("rtl", "--hardware", "sat-32x32", "--estimate", "xcvu9p")
     document = nofm(*command, "--json").document()
-    assert document["schema"] == "nofm.estimate/1"
-    assert (document["needs"]["dsp"], document["has"]["dsp"]) == (1024, 6840)
+    assert document["schema"] == "nofm.estimate/2"
+    assert document["parts"]["array"]["dsp"] == 1024
+    assert (document["needs"]["dsp"], document["has"]["dsp"]) == (1024 + 6 * 32, 6840)
     ran = nofm(*command)
-    assert ran.out.startswith("Array of sat-32x32, 32 x 32, estimated")
-    (line,) = [line for line in ran.out.splitlines() if line.startswith("DSP")]
-    assert line.split() == ["DSP", "1,024", "6,840", "14.97", "0.00"]
+    assert ran.out.startswith("sat-32x32 on XCVU9P, estimated")
+    lines = {line[:20].strip(): line[20:].split() for line in ran.out.splitlines()}
+    for name, part in document["parts"].items():
+        assert [cell.replace(",", "") for cell in lines[name]] == [
+            f"{n:.10g}" for n in part.values()
+        ]
+    assert lines["share, %"][2] == f"{100 * 1216 / 6840:.2f}"
+    for note in document["notes"]:
+        assert note.split()[-1] in ran.out
+
+
+def test_an_estimate_needs_neither_amaranth_nor_yosys(
+    nofm: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name: None if name in ("amaranth", "pyosys") else real(name),
+    )
+    assert nofm("rtl", "--estimate", "xcvu9p").code == 0
 
 
 def test_bad_input_of_synthesis(nofm: Run, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`nofm rtl`: Verilog of the engines, their synthesis, or an estimate of a large array."""
+"""`nofm rtl`: Verilog of the engines, their synthesis, or an estimate of what any size takes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def rtl(
         str | None,
         typer.Option(
             metavar="DEVICE",
-            help="Instead, estimate the array's share of xcvu9p by a model fitted to small ones.",
+            help="Instead, estimate what it takes of xcvu9p, part by part, whatever its size.",
         ),
     ] = None,
     output: Annotated[
@@ -129,23 +129,14 @@ def _synthesize(
 
 
 def _estimate(machine: Accelerator, device: str, json: bool) -> None:
-    from nofm.rtl.stce.geometry import Geometry
-    from nofm.rtl.synthesis import estimate
+    from nofm.explore import estimate
 
-    found = estimate.estimate(Geometry.of(machine), device)
+    found = estimate.estimate(machine, device)
     if json:
         print_json(estimate.to_json(machine, found))
         return
-    columns = {
-        "resource": "resource",
-        "needs": "needs",
-        "has": f"{device.upper()}\nhas",
-        "share": "share\n%",
-        "error": "largest\nerror %",
-    }
-    array = f"{machine.array.rows} x {machine.array.columns}"
-    title = f"Array of {machine.name}, {array}, estimated"
-    print_table(title, estimate.records(found), columns)
+    title = f"{machine.name} on {device.upper()}, estimated"
+    print_table(title, estimate.records(found), {"part": "part", **estimate.TITLES})
     print_notes(estimate.notes(found))
 
 
