@@ -39,11 +39,11 @@ class ReadMaster(Unit):
 
     A beat with an error counts as any other: the command gets its words, and ends.
 
-    Cycles, with a memory whose first beat comes `latency` cycles after AR is taken, and that gives
-    and takes without a pause: the first word leaves `first_word_cycles` + latency after the command
-    was taken, one more where a second beat is needed to fill it, and then one leaves every cycle,
-    as long as `outstanding` bursts cover the latency: from the command to its last word
-    `first_word_cycles` + latency + max(beats, words + 1 if they start inside a beat) - 1.
+    Cycles, where memory answers AR after `latency` cycles and nobody pauses: from a command to its
+    first word `first_word_cycles` + latency, and one more where a second beat is needed to fill it,
+    as the run does not begin with a beat; then a word every cycle. So the last of n words leaves
+    `first_word_cycles` + latency + n - 1, or that one more, after the command was taken, as long as
+    the queue and `outstanding` bursts cover the latency.
     """
 
     def __init__(self, bus: Bus) -> None:
@@ -67,7 +67,7 @@ class ReadMaster(Unit):
 
     @property
     def first_word_cycles(self) -> int:
-        """From a command to its first word, without the memory's latency."""
+        """From the cycle in which a command is taken to its first word's, without the latency."""
         return 4 + self._beats().delay
 
     def _beats(self) -> Queue:
@@ -120,9 +120,7 @@ class ReadMaster(Unit):
         """AR and R: when a burst is asked for, and what comes of it."""
         bus = self.bus
         # Beats that the queue can take beside those on their way, and bursts on their way.
-        room, room_next = Signal(range(bus.queue_beats + 1), init=bus.queue_beats), Signal(
-            range(bus.queue_beats + 1)
-        )
+        room = Signal(range(bus.queue_beats + 1), init=bus.queue_beats)
         under_way = Signal(range(bus.outstanding + 1))
         asked, came, left = Signal(), Signal(), Signal()
         asks = Signal(range(bus.burst_beats + 1))
@@ -140,9 +138,8 @@ class ReadMaster(Unit):
             came.eq(self.m_axi_rvalid & self.m_axi_rready & self.m_axi_rlast),
             left.eq(beats.out_valid & beats.out_ready),
             asks.eq(Mux(asked, bursts.burst_beats[: bus.place_bits] + 1, 0)),
-            room_next.eq(room + left - asks),
         ]
-        m.d.sync += [room.eq(room_next), under_way.eq(under_way + asked - came)]
+        m.d.sync += [room.eq(room + left - asks), under_way.eq(under_way + asked - came)]
 
     def _count(self, m: Module, source: Elastic, sink: Elastic) -> None:
         """How many commands are not done."""

@@ -41,11 +41,11 @@ class WriteMaster(Unit):
 
     A burst with an error counts as any other: the command ends.
 
-    Cycles, with words that come at once and a memory that answers `latency` cycles after the last
-    beat and never pauses: from the command to the last beat of its only burst
-    `first_beat_cycles` + 2 beats - 1, for the burst waits for its last beat; and of many bursts,
-    as long as the queue holds two and `outstanding` cover the latency, `first_beat_cycles` + beats
-    of the first burst + beats - 1: a beat every cycle. `done` comes latency + 1 after the last.
+    Cycles, where words are there, memory answers `latency` cycles after the last beat, and nobody
+    pauses: the last of n beats leaves `fixed_cycles` + n + the longest of its bursts (the queue's
+    delay, if that is more) after the command was taken, as long as the queue holds two bursts and
+    `outstanding` of them cover the latency; `done` follows latency + 1 later. Beats leave in every
+    cycle from the first burst on, or from the second, if that is longer.
     """
 
     def __init__(self, bus: Bus) -> None:
@@ -68,10 +68,9 @@ class WriteMaster(Unit):
         )
         mark(self)
 
-    @property
-    def first_beat_cycles(self) -> int:
-        """From a command to the first beat of a burst of one, with its word there in time."""
-        return 5
+    fixed_cycles = 3
+    """From the cycle in which a command is taken to its last beat's, without what takes time for
+    each beat."""
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
