@@ -68,7 +68,7 @@ class WriteMaster(Unit):
         )
         mark(self)
 
-    fixed_cycles = 3
+    fixed_cycles = 2
     """From the cycle in which a command is taken to its last beat's, without what takes time for
     each beat."""
 
@@ -77,7 +77,8 @@ class WriteMaster(Unit):
         bus = self.bus
         source, words = Elastic(len(self.command_data)), Elastic(bus.data_bits)
         bursts, align = Bursts(bus), WriteAlign(bus)
-        waiting = Queue(sum(write_run(bus).values()), bus.commands)
+        # Bursts wait for what the alignment makes of words, so that one is ahead of them.
+        waiting = Queue(len(self.command_data), bus.commands)
         beats = Queue(sum(write_beat(bus).values()), bus.queue_beats)
         answers = Queue(bus.beat_address_bits + 1 + bus.tag_bits, bus.outstanding)
         place(m, platform, "source", source)
@@ -89,6 +90,7 @@ class WriteMaster(Unit):
         place(m, platform, "answers", answers)
 
         command = split(write_command(bus), source.out_data)
+        asked = split(write_command(bus), waiting.out_data)
         inside = bus.lane_bits + bus.place_bits
         tag = Signal(bus.tag_bits)
         m.d.comb += [
@@ -99,15 +101,15 @@ class WriteMaster(Unit):
             words.in_data.eq(self.in_data),
             self.in_ready.eq(words.in_ready),
             # A command goes to both.
-            source.out_ready.eq(waiting.in_ready & bursts.command_ready),
-            waiting.in_valid.eq(source.out_valid & bursts.command_ready),
-            waiting.in_data.eq(Cat(command["address"][:inside], command["length"])),
-            bursts.command_valid.eq(source.out_valid & waiting.in_ready),
-            bursts.address.eq(command["address"]),
-            bursts.length.eq(command["length"]),
-            align.command_valid.eq(waiting.out_valid),
-            align.command_data.eq(waiting.out_data),
-            waiting.out_ready.eq(align.command_ready),
+            source.out_ready.eq(waiting.in_ready & align.command_ready),
+            align.command_valid.eq(source.out_valid & waiting.in_ready),
+            align.command_data.eq(Cat(command["address"][:inside], command["length"])),
+            waiting.in_valid.eq(source.out_valid & align.command_ready),
+            waiting.in_data.eq(source.out_data),
+            bursts.command_valid.eq(waiting.out_valid),
+            bursts.address.eq(asked["address"]),
+            bursts.length.eq(asked["length"]),
+            waiting.out_ready.eq(bursts.command_ready),
             align.word_valid.eq(words.out_valid),
             align.word_data.eq(words.out_data),
             words.out_ready.eq(align.word_ready),
@@ -115,8 +117,8 @@ class WriteMaster(Unit):
             beats.in_data.eq(align.beat_data),
             align.beat_ready.eq(beats.in_ready),
         ]
-        with m.If(source.out_valid & source.out_ready):
-            m.d.sync += tag.eq(command["tag"])
+        with m.If(waiting.out_valid & waiting.out_ready):
+            m.d.sync += tag.eq(asked["tag"])
         self._ask(m, bursts, beats, answers, tag)
         self._answer(m, source, answers)
         return m
