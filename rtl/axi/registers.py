@@ -17,8 +17,8 @@ OKAY, SLVERR = 0, 2
 class Registers(Unit):
     """The registers of a map behind AXI4-Lite, 32 bits wide.
 
-    Reads and writes do not wait for each other. A write takes its address and its data in any
-    order; only bytes whose strobe is set are written. The two lowest bits of an address do not
+    Reads and writes do not wait for each other, nor do a write's address and its data; one of each
+    is taken until it is answered, or written. Only bytes whose strobe is set are written. The two lowest bits of an address do not
     count. Where no register is, reads give 0 and SLVERR, and writes change nothing and give SLVERR.
     Writing what is read-only changes nothing, and is no error.
 
