@@ -25,10 +25,10 @@ class Bursts(Unit):
     | burst_valid, burst_ready | 1, 1 | out, in | a burst is taken when both are high |
     | burst_address | `address_bits` | out | of its first byte |
     | burst_beats | 8 | out | its beats, less one |
-    | burst_last | 1 | out | it is the command's last one |
 
     A command that is taken in cycle t gives its first burst in cycle t + 1. Throughput: a burst a
-    cycle, also from one command to the next; `command_ready` depends on `burst_ready`.
+    cycle, also from one command to the next; so `command_ready` depends on `burst_ready`: while a
+    command is under way, it is high in the cycle in which its last burst is taken.
     """
 
     def __init__(self, bus: Bus) -> None:
@@ -44,7 +44,6 @@ class Bursts(Unit):
                 "burst_ready": In(1),
                 "burst_address": Out(bus.address_bits),
                 "burst_beats": Out(8),
-                "burst_last": Out(1),
             }
         )
 
@@ -56,30 +55,31 @@ class Bursts(Unit):
         window = Signal(bus.granule_address_bits - inside)
         place, last_place = Signal(bus.place_bits), Signal(bus.place_bits)
         left = Signal(bus.length_bits + 1 - inside)
-        moves = Signal()
-        end = Signal(bus.length_bits + 1)
+        moves, last = Signal(), Signal()
+        # Behind the beginning of the first window: the last beat.
+        end = Signal(bus.length_bits + 1 - bus.lane_bits)
         ones = (1 << bus.place_bits) - 1
         m.d.comb += [
-            self.burst_last.eq(left == 0),
-            self.burst_beats.eq((Mux(self.burst_last, last_place, ones) - place)[: bus.place_bits]),
+            last.eq(left == 0),
+            self.burst_beats.eq((Mux(last, last_place, ones) - place)[: bus.place_bits]),
             self.burst_address.eq(Cat(Const(0, bus.size), place, window)),
             moves.eq(self.burst_valid & self.burst_ready),
-            self.command_ready.eq(~self.burst_valid | (moves & self.burst_last)),
-            end.eq(self.address[:inside] + self.length),
+            self.command_ready.eq(~self.burst_valid | (moves & last)),
+            end.eq((self.address[:inside] + self.length)[bus.lane_bits :]),
         ]
         with m.If(moves):
             m.d.sync += [
                 window.eq(window + 1),
                 place.eq(0),
                 left.eq(left - 1),
-                self.burst_valid.eq(~self.burst_last),
+                self.burst_valid.eq(~last),
             ]
         with m.If(self.command_valid & self.command_ready):
             m.d.sync += [
                 self.burst_valid.eq(1),
                 window.eq(self.address[inside:]),
                 place.eq(self.address[bus.lane_bits : inside]),
-                last_place.eq(end[bus.lane_bits : inside]),
-                left.eq(end[inside:]),
+                last_place.eq(end[: bus.place_bits]),
+                left.eq(end[bus.place_bits :]),
             ]
         return m

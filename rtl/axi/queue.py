@@ -10,6 +10,9 @@ from amaranth.lib.wiring import In, Out
 
 from nofm.rtl.hierarchy import Unit
 
+BUFFER = 4
+"""Words of a queue between a stream and a unit."""
+
 SHALLOW = 32
 """Up to this depth a queue stands in look-up tables, and is read at once."""
 
@@ -48,10 +51,10 @@ class Queue(Unit):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.words = words = Memory(shape=self.width, depth=self.depth, init=[])
+        m.submodules.words = words = Memory(shape=self.width, depth=self._places, init=[])
         write = words.write_port()
         read = words.read_port(domain="comb" if self.depth <= SHALLOW else "sync")
-        head, tail = Signal(range(self.depth)), Signal(range(self.depth))
+        head, tail = Signal(range(self._places)), Signal(range(self._places))
         level = Signal(range(self.depth + 1))
         push, pop = Signal(), Signal()
         m.d.comb += [
@@ -83,6 +86,11 @@ class Queue(Unit):
         return m
 
     def _behind(self, place: Signal) -> Value:
-        if self.depth & (self.depth - 1) == 0:
+        if self._places & (self._places - 1) == 0:
             return place + 1
-        return Mux(place == self.depth - 1, 0, place + 1)
+        return Mux(place == self._places - 1, 0, place + 1)
+
+    @property
+    def _places(self) -> int:
+        # A memory of one word would have no address.
+        return max(2, self.depth)

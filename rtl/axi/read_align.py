@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib.wiring import In, Out
 
 from nofm.rtl.axi.bus import Bus, read_command, read_word
-from nofm.rtl.axi.turn import turned
+from nofm.rtl.axi.turn import less, turned
 from nofm.rtl.fields import split
 from nofm.rtl.hierarchy import Unit
 
@@ -70,12 +70,12 @@ class ReadAlign(Unit):
 
         command = split(read_command(bus), self.command_data)
         skew = Signal(bus.lane_bits)
-        end = Signal(bus.length_bits + 1)
-        low_end = Signal(bus.lane_bits + 1)
+        beats = Signal.like(left)
+        wraps = Signal()
         m.d.comb += [
             skew.eq(Mux(command["zero"], 0, command["address"][: bus.lane_bits])),
-            end.eq(command["length"] + skew),
-            low_end.eq(command["length"][: bus.lane_bits] + skew),
+            beats.eq((command["length"] + skew)[bus.lane_bits :]),
+            wraps.eq((command["length"][: bus.lane_bits] + skew)[bus.lane_bits]),
             final.eq(left == 0),
             take.eq(active & (zero | self.beat_valid) & free),
             goes.eq(take & final),
@@ -94,8 +94,8 @@ class ReadAlign(Unit):
                 zero.eq(command["zero"]),
                 offset.eq(skew),
                 tail.eq(command["length"][: bus.lane_bits]),
-                completes.eq(low_end[bus.lane_bits]),
-                left.eq(end[bus.lane_bits :]),
+                completes.eq(wraps),
+                left.eq(beats),
                 tag.eq(command["tag"]),
                 at.eq(command["address"][bus.lane_bits :]),
             ]
@@ -149,12 +149,14 @@ class ReadAlign(Unit):
 
         word_tail = Signal(bus.lane_bits)
         m.d.comb += word_tail.eq(Mux(rest, held_tail, now["tail"]))
+        offset_less = less(m, "offset_less", now["offset"], bus.lanes)
+        tail_less = less(m, "tail_less", word_tail, bus.lanes)
         granules = []
         for lane in range(bus.lanes):
             bits = slice(lane * bus.granule_bits, (lane + 1) * bus.granule_bits)
             # Lanes that the turned beat before filled: those that did not turn over its end.
-            before = rest | (~whole & (now["offset"] < bus.lanes - lane))
-            used = ~last | (word_tail >= lane)
+            before = rest | (~whole & offset_less[bus.lanes - lane])
+            used = ~(last & tail_less[lane])
             granules.append(
                 Mux(before, held[bits], now["data"][bits]) & used.replicate(bus.granule_bits)
             )

@@ -11,9 +11,8 @@ from nofm.rtl.axi.bursts import Bursts
 from nofm.rtl.axi.bus import Bus, read_command, read_word
 from nofm.rtl.axi.first_error import error_ports, keep_first_error
 from nofm.rtl.axi.ports import mark, read_ports
-from nofm.rtl.axi.queue import Queue
+from nofm.rtl.axi.queue import BUFFER, Queue
 from nofm.rtl.axi.read_align import ReadAlign
-from nofm.rtl.elastic import DEPTH, Elastic
 from nofm.rtl.fields import split
 from nofm.rtl.hierarchy import Unit, place
 
@@ -76,7 +75,7 @@ class ReadMaster(Unit):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         bus = self.bus
-        source, sink = Elastic(len(self.command_data)), Elastic(len(self.out_data))
+        source, sink = Queue(len(self.command_data), BUFFER), Queue(len(self.out_data), BUFFER)
         bursts, align = Bursts(bus), ReadAlign(bus)
         waiting, beats = Queue(len(self.command_data), bus.commands), self._beats()
         place(m, platform, "source", source)
@@ -128,7 +127,7 @@ class ReadMaster(Unit):
             self.m_axi_araddr.eq(bursts.burst_address),
             self.m_axi_arlen.eq(bursts.burst_beats),
             self.m_axi_arvalid.eq(
-                bursts.burst_valid & (room >= bus.burst_beats) & (under_way != bus.outstanding)
+                bursts.burst_valid & ~(room < bus.burst_beats) & (under_way != bus.outstanding)
             ),
             asked.eq(self.m_axi_arvalid & self.m_axi_arready),
             bursts.burst_ready.eq(asked),
@@ -141,11 +140,11 @@ class ReadMaster(Unit):
         ]
         m.d.sync += [room.eq(room + left - asks), under_way.eq(under_way + asked - came)]
 
-    def _count(self, m: Module, source: Elastic, sink: Elastic) -> None:
+    def _count(self, m: Module, source: Queue, sink: Queue) -> None:
         """How many commands are not done."""
         bus = self.bus
         # In the source's buffer, waiting for beats, and in the alignment with one behind it.
-        inside = Signal(range(DEPTH + bus.commands + 4))
+        inside = Signal(range(BUFFER + bus.commands + 4))
         taken, ended = Signal(), Signal()
         word = split(read_word(bus), sink.in_data)
         m.d.comb += [

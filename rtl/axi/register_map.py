@@ -20,7 +20,7 @@ class Access(Enum):
         RW: the bus reads and writes it; hardware reads it.
         RO: the bus reads what hardware says now.
         W1C: hardware sets its bits, the bus reads them and clears those that it writes as 1.
-        PULSE: a bit that the bus writes as 1 is high for one cycle in hardware; it reads as 0.
+        PULSE: one bit. Written as 1 it is high in hardware for one cycle; it reads as 0.
     """
 
     RW = "rw"
@@ -42,7 +42,7 @@ class Field:
 
     Attributes:
         name: lower case.
-        bits: width.
+        bits: width, 1 to 32; 1 of a PULSE.
         access: see `Access`.
         meaning: one sentence or more.
         reset: value after reset; only RW and W1C have one.
@@ -64,6 +64,10 @@ class Field:
         if not 1 <= self.bits <= WORD_BITS:
             raise InputError(
                 f"bits of field {self.name} must be from 1 to {WORD_BITS}, not {self.bits}"
+            )
+        if self.access is Access.PULSE and self.bits != 1:
+            raise InputError(
+                f"bits of field {self.name} must be 1, as its access is pulse, not {self.bits}"
             )
         if not 0 <= self.reset < 1 << self.bits:
             raise InputError(

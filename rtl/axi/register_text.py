@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from nofm.rtl.axi.register_map import WORD_BITS, WORD_BYTES, Access, RegisterMap
+from nofm.rtl.axi.register_map import WORD_BITS, Access, RegisterMap
 
 
 @dataclass(frozen=True)
@@ -148,8 +148,7 @@ def markdown(registers: RegisterMap) -> str:
                 f"{_cell(field.meaning)} |"
             )
     said = "; ".join(f"{access.value}: {ACCESSES[access].words}" for access in Access)
-    size = len(registers.registers) * WORD_BYTES
-    lines += ["", f"{said}. The registers take {size} bytes; all other addresses give SLVERR."]
+    lines += ["", f"{said}. All other addresses give SLVERR."]
     return "\n".join([*lines, ""])
 
 

@@ -26,7 +26,7 @@ class Registers(Unit):
     |---|---|---|---|
     | s_axi_aw..., s_axi_w..., s_axi_b..., s_axi_ar..., s_axi_r... | | | AXI4-Lite |
     | REGISTER_FIELD of `rw`, `w1c` | that of the field | out | its value |
-    | REGISTER_FIELD of `pulse` | that of the field | out | ones for the cycle after the write |
+    | REGISTER_FIELD of `pulse` | 1 | out | high for the cycle after the write |
     | REGISTER_FIELD of `ro` | that of the field | in | what is read |
     | REGISTER_FIELD_set of `w1c` | that of the field | in | bits to set; wins over a clear |
 
@@ -56,20 +56,21 @@ class Registers(Unit):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         self._read(m)
-        written, data, bits = self._write(m)
+        goes, selected, data, bits = self._write(m)
         for number, (_, register) in enumerate(self.map.placed()):
             for low, field in register.placed():
                 name = self.map.port(register, field)
                 at = slice(low, low + field.bits)
                 new, mask = data[at], bits[at]
+                written = goes & selected[number]
                 value: Signal = getattr(self, name)
                 if field.access is Access.RW:
-                    with m.If(written[number]):
+                    with m.If(written):
                         m.d.sync += value.eq((value & ~mask) | (new & mask))
                 elif field.access is Access.PULSE:
-                    m.d.sync += value.eq(new & mask & written[number].replicate(field.bits))
+                    m.d.sync += value.eq(new & mask & written)
                 elif field.access is Access.W1C:
-                    cleared = new & mask & written[number].replicate(field.bits)
+                    cleared = new & mask & written.replicate(field.bits)
                     m.d.sync += value.eq((value & ~cleared) | getattr(self, f"{name}_set"))
         return m
 
@@ -111,25 +112,24 @@ class Registers(Unit):
         at = 0
         for low, field in register.placed():
             value = getattr(self, self.map.port(register, field))
-            reads = Const(0, field.bits) if field.access is Access.PULSE else value
+            reads = Const(0, 1) if field.access is Access.PULSE else value
             parts += [Const(0, low - at), reads]
             at = low + field.bits
         return Cat(parts)
 
-    def _write(self, m: Module) -> tuple[Signal, Signal, Value]:
-        """AW, W and B: which register is written in this cycle, the data, and bits that count."""
+    def _write(self, m: Module) -> tuple[Signal, Signal, Signal, Value]:
+        """AW, W and B: whether a write is done in this cycle, to which register, its data, and
+        which bits of these count."""
         valid, ready = self._bus("bvalid"), self._bus("bready")
         has_address, has_data = Signal(), Signal()
         address = Signal(self.map.address_bits, name="write_address")
         data, strobes = Signal(32, name="write_data"), Signal(4, name="write_strobes")
         selected = self._selected(m, address, "write_selected")
-        written = Signal(len(selected))
         goes = Signal()
         m.d.comb += [
             self._bus("awready").eq(~has_address),
             self._bus("wready").eq(~has_data),
             goes.eq(has_address & has_data & ~valid),
-            written.eq(selected & goes.replicate(len(selected))),
         ]
         with m.If(self._bus("awvalid") & self._bus("awready")):
             m.d.sync += [has_address.eq(1), address.eq(self._bus("awaddr"))]
@@ -148,4 +148,4 @@ class Registers(Unit):
             ]
         with m.Elif(valid & ready):
             m.d.sync += valid.eq(0)
-        return written, data, Cat(strobes[byte].replicate(8) for byte in range(4))
+        return goes, selected, data, Cat(strobes[byte].replicate(8) for byte in range(4))

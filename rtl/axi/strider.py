@@ -20,7 +20,7 @@ class Walk:
     """Sizes of a `Strider`.
 
     Attributes:
-        loops: nested loops, 1 to 8.
+        loops: nested loops, 2 to 8.
         axes: positions that loops move and that must lie inside a size, 0 to 3. With any, commands
             are those of a `ReadMaster`; without, those of a `WriteMaster`, which a `ReadMaster`
             takes with `zero` low.
@@ -40,7 +40,7 @@ class Walk:
 
     def __post_init__(self) -> None:
         for name, least, most in (
-            ("loops", 1, 8),
+            ("loops", 2, 8),
             ("axes", 0, 3),
             ("count_bits", 1, 32),
             ("step_bits", 2, 32),
@@ -159,8 +159,9 @@ class Strider(Unit):
             for each in loops:
                 with m.If(loop == each):
                     m.d.sync += left[each].eq(left[each] - 1)
-                with m.Elif(loop > each):
-                    m.d.sync += left[each].eq(job[f"count_{each}"])
+                if each != loops[-1]:
+                    with m.Elif(loop > each):
+                        m.d.sync += left[each].eq(job[f"count_{each}"])
         # A negative position is a large number.
         outside: list[Value] = [job[f"begin_{axis}"] >= job[f"size_{axis}"] for axis in axes]
         command = split(self.command, self.command_data)

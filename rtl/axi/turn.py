@@ -1,8 +1,8 @@
-"""Turning a word's granules round by a number of lanes."""
+"""Turning a word's granules round by a number of lanes, and which lanes lie below a number."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
 
 def turned(m: Module, name: str, word: Value, lanes: Value, granule_bits: int) -> Value:
@@ -21,3 +21,10 @@ def turned(m: Module, name: str, word: Value, lanes: Value, granule_bits: int) -
         m.d.comb += moved.eq(Mux(lanes[step], Cat(word[by:], word[:by]), word))
         word = moved
     return word
+
+
+def less(m: Module, name: str, value: Value, lanes: int) -> list[Value]:
+    """For every number from 0 to `lanes`, whether `value`, a lane's number, is less."""
+    bits = Signal(lanes - 1, name=name)
+    m.d.comb += bits.eq(Cat(value < lane for lane in range(1, lanes)))
+    return [Const(0, 1), *bits, Const(1, 1)]

@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib.wiring import In, Out
 
 from nofm.rtl.axi.bus import Bus
-from nofm.rtl.axi.turn import turned
+from nofm.rtl.axi.turn import less, turned
 from nofm.rtl.fields import split
 from nofm.rtl.hierarchy import Unit
 
@@ -77,10 +77,10 @@ class WriteAlign(Unit):
         take, final, needs, free = Signal(), Signal(), Signal(), Signal()
 
         command = split(write_run(bus), self.command_data)
-        end = Signal(bus.length_bits + 1)
+        beats = Signal.like(left)
         low_end = Signal(bus.lane_bits + 1)
         m.d.comb += [
-            end.eq(command["length"] + command["lane"]),
+            beats.eq((command["length"] + command["lane"])[bus.lane_bits :]),
             low_end.eq(command["length"][: bus.lane_bits] + command["lane"]),
             final.eq(left == 0),
             needs.eq(~(final & spills)),
@@ -98,7 +98,7 @@ class WriteAlign(Unit):
                 tail.eq(low_end),
                 spills.eq(low_end[bus.lane_bits]),
                 at.eq(command["place"]),
-                left.eq(end[bus.lane_bits :]),
+                left.eq(beats),
             ]
 
         # A word, turned.
@@ -136,12 +136,14 @@ class WriteAlign(Unit):
         with m.If(step):
             m.d.sync += held.eq(now["data"])
 
+        offset_less = less(m, "offset_less", now["offset"], bus.lanes)
+        tail_less = less(m, "tail_less", now["tail"], bus.lanes)
         data, strobes = [], []
         for lane in range(bus.lanes):
             bits = slice(lane * bus.granule_bits, (lane + 1) * bus.granule_bits)
-            before = now["offset"] > lane
-            used = (~now["first"] | ~before) & (~now["last"] | (now["tail"] >= lane))
-            data.append(Mux(before, held[bits], now["data"][bits]))
+            here = offset_less[lane + 1]
+            used = (~now["first"] | here) & ~(now["last"] & tail_less[lane])
+            data.append(Mux(here, now["data"][bits], held[bits]))
             strobes.append(used.replicate(bus.granule_bytes))
         fields = {"data": Cat(data), "strobes": Cat(strobes), "last": now["ends"]}
         beat = split(write_beat(bus), self.beat_data)

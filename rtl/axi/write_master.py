@@ -11,9 +11,8 @@ from nofm.rtl.axi.bursts import Bursts
 from nofm.rtl.axi.bus import Bus, write_command
 from nofm.rtl.axi.first_error import error_ports, keep_first_error
 from nofm.rtl.axi.ports import mark, write_ports
-from nofm.rtl.axi.queue import Queue
+from nofm.rtl.axi.queue import BUFFER, Queue
 from nofm.rtl.axi.write_align import WriteAlign, write_beat, write_run
-from nofm.rtl.elastic import DEPTH, Elastic
 from nofm.rtl.fields import split
 from nofm.rtl.hierarchy import Unit, place
 
@@ -75,14 +74,14 @@ class WriteMaster(Unit):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         bus = self.bus
-        source, words = Elastic(len(self.command_data)), Elastic(bus.data_bits)
+        source, words = Queue(len(self.command_data), BUFFER), Queue(bus.data_bits, BUFFER)
         bursts, align = Bursts(bus), WriteAlign(bus)
         # Bursts wait for what the alignment makes of words, so that one is ahead of them.
         waiting = Queue(len(self.command_data), bus.commands)
         beats = Queue(sum(write_beat(bus).values()), bus.queue_beats)
         answers = Queue(bus.beat_address_bits + 1 + bus.tag_bits, bus.outstanding)
         place(m, platform, "source", source)
-        place(m, platform, "words", words)
+        place(m, platform, "given", words)
         place(m, platform, "bursts", bursts)
         place(m, platform, "waiting", waiting)
         place(m, platform, "align", align)
@@ -139,8 +138,9 @@ class WriteMaster(Unit):
             asked.eq(self.m_axi_awvalid & self.m_axi_awready),
             bursts.burst_ready.eq(asked),
             answers.in_valid.eq(asked),
+            # Another command may begin with this one's last burst.
             answers.in_data.eq(
-                Cat(bursts.burst_last, tag, bursts.burst_address[bus.size :])
+                Cat(bursts.command_ready, tag, bursts.burst_address[bus.size :])
             ),
             self.m_axi_wdata.eq(out["data"]),
             self.m_axi_wstrb.eq(out["strobes"]),
@@ -154,10 +154,10 @@ class WriteMaster(Unit):
         ]
         m.d.sync += [whole.eq(whole + kept - asked), ahead.eq(ahead + asked - sent)]
 
-    def _answer(self, m: Module, source: Elastic, answers: Queue) -> None:
+    def _answer(self, m: Module, source: Queue, answers: Queue) -> None:
         """B: what memory says, and how many commands are not done."""
         bus = self.bus
-        inside = Signal(range(DEPTH + bus.commands + bus.outstanding + 4))
+        inside = Signal(range(BUFFER + bus.commands + bus.outstanding + 4))
         taken, ended, failed = Signal(), Signal(), Signal()
         last, tag, address = Signal(), Signal(bus.tag_bits), Signal(bus.beat_address_bits)
         m.d.comb += [

@@ -31,7 +31,7 @@ MAP = RegisterMap(
             "What to do.",
             (
                 Field("start", 1, PULSE, "Begin | go on."),
-                Field("kicks", 4, PULSE, "Several at once.", low=6),
+                Field("stop", 1, PULSE, "End.", low=6),
                 Field("enable", 1, RW, "Whether it may.", low=16),
                 Field("mode", 3, RW, 'How: "fast" is 5.', reset=5),
             ),
@@ -151,8 +151,8 @@ MUTANTS: dict[str, tuple[str, str, str]] = {
         "value.eq(new & mask & written",
         "value.eq(value | new & mask & written",
     ),
-    "another register is written": ("elaborate", "written[number])", "written[number - 1])"),
-    "a pulse reads as it is": ("_word", "Const(0, field.bits) if", "value if"),
+    "another register is written": ("elaborate", "goes & selected[number]", "goes & selected[number - 1]"),
+    "a pulse reads as it is": ("_word", "Const(0, 1) if", "value if"),
     "fields close ranks": ("_word", "Const(0, low - at), ", ""),
     "unknown reads are okay": ("_read", "SLVERR", "OKAY"),
     "unknown writes are okay": ("_write", "eq(~selected.any())", "eq(0)"),
@@ -319,6 +319,10 @@ def mapped(*registers: Register) -> RegisterMap:
             "a name of a field must be lower-case letters, digits and _, not 'Go'",
         ),
         (lambda: field(bits=33), "bits of field f must be from 1 to 32, not 33"),
+        (
+            lambda: field(access=PULSE),
+            "bits of field f must be 1, as its access is pulse, not 4",
+        ),
         (lambda: field(reset=16), "reset of field f must be from 0 to 15, not 16"),
         (
             lambda: field(access=RO, reset=1),
