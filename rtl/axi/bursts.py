@@ -46,15 +46,18 @@ class Bursts(Unit):
                 "burst_beats": Out(8),
             }
         )
+        # The place of the command's last beat in its window, and windows left behind this one.
+        self._last_place = Signal(bus.place_bits, name="last_place")
+        self._left = Signal(bus.length_bits + 1 - bus.lane_bits - bus.place_bits, name="left")
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         bus = self.bus
         inside = bus.lane_bits + bus.place_bits
-        # Number of the burst's window and, in it, of the next beat and of the command's last one.
+        # Number of the burst's window and, in it, of its first beat.
         window = Signal(bus.granule_address_bits - inside)
-        place, last_place = Signal(bus.place_bits), Signal(bus.place_bits)
-        left = Signal(bus.length_bits + 1 - inside)
+        place = Signal(bus.place_bits)
+        last_place, left = self._last_place, self._left
         moves, last = Signal(), Signal()
         # Behind the beginning of the first window: the last beat.
         end = Signal(bus.length_bits + 1 - bus.lane_bits)

@@ -19,9 +19,7 @@ def error_ports(bus: Bus) -> dict[str, Member]:
     }
 
 
-def keep_first_error(
-    m: Module, unit: Unit, failed: Value, response: Value, address: Value
-) -> None:
+def keep_first_error(m: Module, unit: Unit, failed: Value, response: Value, address: Value) -> None:
     """Registers behind `error_ports` of `unit`; one that comes when it is cleared is kept."""
     with m.If(failed & (~unit.error | unit.clear_error)):
         m.d.sync += [

@@ -22,7 +22,7 @@ class ReadMaster(Unit):
 
     A word holds the next granules of a command, the first one in lane 0; a command begins a new
     word. A burst is asked for when the queue has room for the longest one beside all that is on its
-    way, and less than `outstanding` bursts are; so `m_axi_rready` is high in every cycle.
+    way, and less than `outstanding` bursts are; so `m_axi_rready` is high whenever one is.
 
     | port | width | direction | |
     |---|---|---|---|

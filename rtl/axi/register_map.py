@@ -31,9 +31,7 @@ class Access(Enum):
 
 def _check_name(what: str, name: str) -> None:
     if not NAME.fullmatch(name):
-        raise InputError(
-            f"a name of {what} must be lower-case letters, digits and _, not {name!r}"
-        )
+        raise InputError(f"a name of {what} must be lower-case letters, digits and _, not {name!r}")
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,10 @@ def c_header(registers: RegisterMap) -> str:
     for offset, register in registers.placed():
         name = f"{registers.name}_{register.name}".upper()
         lines += ["", *_comment(register.meaning)]
-        lines += [f"#define {name}_OFFSET {offset:#x}u", f"#define {name}_RESET {register.reset:#x}u"]
+        lines += [
+            f"#define {name}_OFFSET {offset:#x}u",
+            f"#define {name}_RESET {register.reset:#x}u",
+        ]
         for low, field in register.placed():
             said = f"{field.meaning} ({ACCESSES[field.access].words})"
             lines += [

@@ -77,9 +77,7 @@ class Registers(Unit):
     def _selected(self, m: Module, address: Value, name: str) -> Signal:
         """Which register an address means; none, no bit."""
         selected = Signal(len(self.map.registers), name=name)
-        m.d.comb += selected.eq(
-            Cat(address[2:] == offset // 4 for offset, _ in self.map.placed())
-        )
+        m.d.comb += selected.eq(Cat(address[2:] == offset // 4 for offset, _ in self.map.placed()))
         return selected
 
     def _read(self, m: Module) -> None:

@@ -262,7 +262,9 @@ class Strides:
 
 def _granules(value: int, what: str, bus: Bus) -> int:
     if value % bus.granule_bytes:
-        raise InputError(f"{what} of strides must be a multiple of {bus.granule_bytes}, not {value}")
+        raise InputError(
+            f"{what} of strides must be a multiple of {bus.granule_bytes}, not {value}"
+        )
     return value // bus.granule_bytes
 
 

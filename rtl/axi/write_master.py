@@ -139,9 +139,7 @@ class WriteMaster(Unit):
             bursts.burst_ready.eq(asked),
             answers.in_valid.eq(asked),
             # Another command may begin with this one's last burst.
-            answers.in_data.eq(
-                Cat(bursts.command_ready, tag, bursts.burst_address[bus.size :])
-            ),
+            answers.in_data.eq(Cat(bursts.command_ready, tag, bursts.burst_address[bus.size :])),
             self.m_axi_wdata.eq(out["data"]),
             self.m_axi_wstrb.eq(out["strobes"]),
             self.m_axi_wlast.eq(out["last"]),

@@ -96,12 +96,8 @@ class Memory:
             if name in ("r", "b"):
                 self._drivers[name] = Channel(dut, f"{MASTER}_{name}", list(signals), moves)
             else:
-                self._monitors[name] = ChannelMonitor(
-                    dut, f"{MASTER}_{name}", list(signals), moves
-                )
-        self._address_bits = len(
-            getattr(dut, f"{MASTER}_{'ar' if self.reads else 'aw'}addr")
-        )
+                self._monitors[name] = ChannelMonitor(dut, f"{MASTER}_{name}", list(signals), moves)
+        self._address_bits = len(getattr(dut, f"{MASTER}_{'ar' if self.reads else 'aw'}addr"))
         self._data_bits = len(getattr(dut, f"{MASTER}_{'r' if self.reads else 'w'}data"))
         self.reset()
 

@@ -208,8 +208,7 @@ async def _phase(dut: Any, told: dict[str, Any], phase: dict[str, Any]) -> dict[
         try:
             cycle = 0
             while cycle != reset_at and (
-                taken["b"].count < len(phase["writes"])
-                or taken["r"].count < len(phase["reads"])
+                taken["b"].count < len(phase["writes"]) or taken["r"].count < len(phase["reads"])
             ):
                 await edge
                 cycle += 1

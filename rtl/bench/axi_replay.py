@@ -60,7 +60,9 @@ async def axi_replay(dut: Any) -> None:
             {
                 **result,
                 "cleared": not Port(dut, "error").read(),
-                "given": {each.name: [each.first_cycle, each.last_cycle] for each in engine.drivers},
+                "given": {
+                    each.name: [each.first_cycle, each.last_cycle] for each in engine.drivers
+                },
                 "first": {each.name: each.first_cycle for each in engine.monitors},
                 "asked": memory.asked,
                 "moved": memory.moved,

@@ -45,9 +45,7 @@ async def replay(dut: Any) -> None:
         assert not differ, f"cases that differ: {', '.join(differ)}"
 
 
-def prepare(
-    dut: Any, case: Case, counters: Sequence[str], others: Sequence[End] = ()
-) -> Engine:
+def prepare(dut: Any, case: Case, counters: Sequence[str], others: Sequence[End] = ()) -> Engine:
     """The engine with a driver or a monitor at each stream of the case, and `others`."""
     drivers = [
         Driver(dut, name, len(lanes), _patterns(case, case.idle, name, len(lanes)))

@@ -140,7 +140,12 @@ def test_reads_whatever_waits(tmp_path: Path) -> None:
         cases.append(reads(f"{pauses}", SMALL, runs, memory, **options))
     cases.append(
         reads(
-            *("bursts of pauses", SMALL, runs, {"channels": {"ar": "bursts:1:9", "r": "bursts:9:5"}}),
+            *(
+                "bursts of pauses",
+                SMALL,
+                runs,
+                {"channels": {"ar": "bursts:1:9", "r": "bursts:9:5"}},
+            ),
             backpressure={"out": "bursts:3:11"},
         )
     )
@@ -190,7 +195,8 @@ def test_reset_in_the_middle(tmp_path: Path) -> None:
     memories = [{"latency": at % 5 + 1, "channels": channels, "seed": at} for at in ats]
     runs = commands(SMALL, 9, 12, zeros=0.2)
     cases = [
-        reads("", SMALL, runs, memory, reset_at=at) for at, memory in zip(ats, memories, strict=True)
+        reads("", SMALL, runs, memory, reset_at=at)
+        for at, memory in zip(ats, memories, strict=True)
     ]
     check(ReadMaster, SMALL, cases, tmp_path, name="reads")
     runs = commands(SMALL, 8, 12)

@@ -151,7 +151,11 @@ MUTANTS: dict[str, tuple[str, str, str]] = {
         "value.eq(new & mask & written",
         "value.eq(value | new & mask & written",
     ),
-    "another register is written": ("elaborate", "goes & selected[number]", "goes & selected[number - 1]"),
+    "another register is written": (
+        "elaborate",
+        "goes & selected[number]",
+        "goes & selected[number - 1]",
+    ),
     "a pulse reads as it is": ("_word", "Const(0, 1) if", "value if"),
     "fields close ranks": ("_word", "Const(0, low - at), ", ""),
     "unknown reads are okay": ("_read", "SLVERR", "OKAY"),
