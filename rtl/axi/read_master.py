@@ -33,7 +33,7 @@ class ReadMaster(Unit):
     | clear_error | 1 | in | forget the error |
     | error | 1 | out | memory answered SLVERR or DECERR since it was cleared |
     | error_response | 2 | out | the first such answer |
-    | error_address | `address_bits` | out | the beat that it came for: its first byte |
+    | error_address | `address_bits` | out | the beat that it came for |
     | m_axi_ar..., m_axi_r... | | | AXI4 without identifiers; all beats are whole and aligned |
 
     A beat with an error counts as any other: the command gets its words, and ends.

@@ -18,8 +18,9 @@ class Registers(Unit):
     """The registers of a map behind AXI4-Lite, 32 bits wide.
 
     Reads and writes do not wait for each other, nor do a write's address and its data; one of each
-    is taken until it is answered, or written. Only bytes whose strobe is set are written. The two lowest bits of an address do not
-    count. Where no register is, reads give 0 and SLVERR, and writes change nothing and give SLVERR.
+    is taken until it is answered, or written. Only bytes whose strobe is set are written. The two
+    lowest bits of an address do not count. Where no register is, reads give 0 and SLVERR, and
+    writes change nothing and give SLVERR.
     Writing what is read-only changes nothing, and is no error.
 
     | port | width | direction | |
@@ -95,7 +96,7 @@ class Registers(Unit):
                 self._bus("rresp").eq(OKAY),
             ]
             with m.Switch(selected):
-                for number, register in enumerate(self.map.registers):
+                for number in range(len(self.map.registers)):
                     with m.Case("-" * (len(selected) - number - 1) + "1" + "-" * number):
                         m.d.sync += self._bus("rdata").eq(self._word(number))
                 with m.Default():

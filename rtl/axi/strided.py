@@ -24,7 +24,7 @@ class _Strided(Unit):
         self.walk = walk
         self.module_name = f"nofm_axi_strided_{name}_{walk.suffix}_{bus.suffix}"
         self._master = master
-        members = master(bus).signature.members  # type: ignore[call-arg]
+        members = master(bus).signature.members
         kept = {port: members[port] for port in members if not port.startswith("command_")}
         super().__init__(
             {
@@ -39,7 +39,7 @@ class _Strided(Unit):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         strider = Strider(self.bus, self.walk)
-        master = self._master(self.bus)  # type: ignore[call-arg]
+        master = self._master(self.bus)
         place(m, platform, "strider", strider)
         place(m, platform, "master", master)
         m.d.comb += [

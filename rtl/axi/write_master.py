@@ -12,7 +12,7 @@ from nofm.rtl.axi.bus import Bus, write_command
 from nofm.rtl.axi.first_error import error_ports, keep_first_error
 from nofm.rtl.axi.ports import mark, write_ports
 from nofm.rtl.axi.queue import BUFFER, Queue
-from nofm.rtl.axi.write_align import WriteAlign, write_beat, write_run
+from nofm.rtl.axi.write_align import WriteAlign, write_beat
 from nofm.rtl.fields import split
 from nofm.rtl.hierarchy import Unit, place
 
@@ -35,7 +35,7 @@ class WriteMaster(Unit):
     | clear_error | 1 | in | forget the error |
     | error | 1 | out | memory answered SLVERR or DECERR since it was cleared |
     | error_response | 2 | out | the first such answer |
-    | error_address | `address_bits` | out | the burst that it came for: its first beat's first byte |
+    | error_address | `address_bits` | out | the burst that it came for |
     | m_axi_aw..., m_axi_w..., m_axi_b... | | | AXI4 without identifiers; bursts are aligned |
 
     A burst with an error counts as any other: the command ends.

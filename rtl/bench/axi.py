@@ -104,8 +104,10 @@ class Memory:
     def reset(self) -> None:
         """Forget all that is under way, and what was written."""
         self.image = bytearray(self._first)
-        for end in (*self._monitors.values(), *self._drivers.values()):
-            end.reset()
+        for monitor in self._monitors.values():
+            monitor.reset()
+        for driver in self._drivers.values():
+            driver.reset()
         self.asked: dict[str, list[int]] = {"ar": [], "aw": []}
         self.moved: dict[str, list[int]] = {"r": [], "w": [], "b": []}
         # What is to be answered, and from which cycle on.

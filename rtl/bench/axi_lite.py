@@ -21,7 +21,7 @@ from cocotb.triggers import RisingEdge
 
 from .axi import Channel, ChannelMonitor
 from .cases import arguments, report
-from .engine import PERIOD_STEPS, simulator
+from .engine import PERIOD_STEPS, End, simulator
 from .patterns import pattern
 from .ports import Port, PortError
 from .streams import StreamError
@@ -189,7 +189,7 @@ async def _phase(dut: Any, told: dict[str, Any], phase: dict[str, Any]) -> dict[
             taken[name] = ChannelMonitor(dut, f"s_axi_{name}", signals, moves)
         else:
             given[name] = Channel(dut, f"s_axi_{name}", signals, moves)
-    ends = [*given.values(), *taken.values()]
+    ends: list[End] = [*given.values(), *taken.values()]
     model = Model(dut, told["map"], phase["seed"])
     edge = RisingEdge(dut.clk)
     result: dict[str, Any] = {"error": None}

@@ -24,8 +24,31 @@ from .cases import arguments, read_cases, report
 from .engine import simulator
 from .ports import Port
 from .replay import prepare, run_case
+from .streams import Driver, StreamError
 
 STATE = ("busy", "error", "error_response", "error_address")
+
+
+class Busy:
+    """Checks that `busy` is high while a command that was taken is not done."""
+
+    def __init__(self, dut: Any, commands: Driver) -> None:
+        self._busy, self._done = Port(dut, "busy"), Port(dut, "done")
+        self._commands = commands
+        self.reset()
+
+    def reset(self) -> None:
+        self._taken = self._ended = 0
+
+    def step(self, cycle: int) -> None:
+        """One rising edge."""
+        self._ended += self._done.read()
+        if self._busy.read() != (self._taken > self._ended):
+            raise StreamError(
+                f"cycle {cycle}: busy is {self._busy.read()}, with {self._taken} commands "
+                f"taken and {self._ended} done"
+            )
+        self._taken = self._commands.taken[0]
 
 
 @cocotb.test()
@@ -43,6 +66,9 @@ async def axi_replay(dut: Any) -> None:
         checker = Checker(dut, rules)
         # The checker first: it sees the wires before the memory changes them.
         engine = prepare(dut, case, told["counters"], [checker, memory])
+        commands = next((each for each in engine.drivers if each.name == "command"), None)
+        if commands is not None:
+            engine.add(Busy(dut, commands))
         if not clocked:
             engine.start()
             clocked = True

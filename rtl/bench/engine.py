@@ -57,6 +57,10 @@ class Engine:
         self.cycle = 0
         self.finished: list[dict[str, int]] = []
 
+    def add(self, end: End) -> None:
+        """Step `end` too, after all others."""
+        self._ends.append(end)
+
     def start(self) -> None:
         """Start the clock, low first; the engine is unknown until `reset`."""
         self._dut.rst.value = 1

@@ -1,4 +1,4 @@
-"""Striders against NumPy: what loops of strides name, and what a convolution reads, with padding."""
+"""Striders against NumPy: what loops of strides name, and what convolutions read."""
 
 from __future__ import annotations
 
@@ -224,7 +224,14 @@ def sound() -> list[Emitted]:
     return list(emitted(StridedRead(BUS, WALK)))
 
 
-@pytest.mark.parametrize("name", MUTANTS)
+QUICK = ("no padding", "steps are not signed")
+"""Those that every run of the tests tries; `make test-slow` tries all."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in MUTANTS],
+)
 def test_a_mutant_is_caught(
     name: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -242,7 +249,7 @@ def test_a_mutant_is_caught(
 
 
 def walked(strides: Strides, walk: Walk) -> list[tuple[int, ...]]:
-    """Granule address and positions of each pass, by additions alone, as the hardware makes them."""
+    """Granule address and positions of each pass, by additions alone, as in hardware."""
     job = unpack(job_fields(BUS, walk), strides.encode(BUS, walk))
     left = [job[f"count_{i}"] for i in range(walk.loops)]
     found = []
