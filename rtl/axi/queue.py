@@ -43,6 +43,8 @@ class Queue(Unit):
                 "out_data": Out(width),
             }
         )
+        # Words in the memory.
+        self._level = Signal(range(depth + 1), name="level")
 
     @property
     def delay(self) -> int:
@@ -55,7 +57,7 @@ class Queue(Unit):
         write = words.write_port()
         read = words.read_port(domain="comb" if self.depth <= SHALLOW else "sync")
         head, tail = Signal(range(self._places)), Signal(range(self._places))
-        level = Signal(range(self.depth + 1))
+        level = self._level
         push, pop = Signal(), Signal()
         m.d.comb += [
             self.in_ready.eq(level != self.depth),

@@ -63,21 +63,21 @@ class ReadMaster(Unit):
             }
         )
         mark(self)
+        self._beats = Queue(bus.data_bits + 2, bus.queue_beats)
+        # Beats that it can take beside those on their way.
+        self._room = Signal(range(bus.queue_beats + 1), init=bus.queue_beats, name="room")
 
     @property
     def first_word_cycles(self) -> int:
         """From the cycle in which a command is taken to its first word's, without the latency."""
-        return 4 + self._beats().delay
-
-    def _beats(self) -> Queue:
-        return Queue(self.bus.data_bits + 2, self.bus.queue_beats)
+        return 4 + self._beats.delay
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         bus = self.bus
         source, sink = Queue(len(self.command_data), BUFFER), Queue(len(self.out_data), BUFFER)
         bursts, align = Bursts(bus), ReadAlign(bus)
-        waiting, beats = Queue(len(self.command_data), bus.commands), self._beats()
+        waiting, beats = Queue(len(self.command_data), bus.commands), self._beats
         place(m, platform, "source", source)
         place(m, platform, "bursts", bursts)
         place(m, platform, "waiting", waiting)
@@ -118,9 +118,8 @@ class ReadMaster(Unit):
     def _ask(self, m: Module, bursts: Bursts, beats: Queue) -> None:
         """AR and R: when a burst is asked for, and what comes of it."""
         bus = self.bus
-        # Beats that the queue can take beside those on their way, and bursts on their way.
-        room = Signal(range(bus.queue_beats + 1), init=bus.queue_beats)
-        under_way = Signal(range(bus.outstanding + 1))
+        # Bursts on their way.
+        room, under_way = self._room, Signal(range(bus.outstanding + 1))
         asked, came, left = Signal(), Signal(), Signal()
         asks = Signal(range(bus.burst_beats + 1))
         m.d.comb += [
