@@ -28,10 +28,12 @@ class Unit(wiring.Component):
     Attributes:
         module_name: name in Verilog; two units of one name must be the same hardware.
         clocked: whether it has the ports `clk` and `rst` (synchronous, active high).
+        interfaces: prefixes of its AXI ports, which belong to that clock.
     """
 
     module_name: str
     clocked: bool = True
+    interfaces: tuple[str, ...] = ()
     # A placed unit that is not the first of its name is never elaborated, and need not be.
     _MustUse__silence = True
 
@@ -103,12 +105,32 @@ def emitted(*tops: Unit) -> Iterator[Emitted]:
                     strip_internal_attrs=True,
                 )
             done.add(name)
-            yield Emitted(unit, without_unread(text), tuple(library.placed))
+            text = _with_clocks(without_unread(text), unit.interfaces)
+            yield Emitted(unit, text, tuple(library.placed))
 
 
 def modules(top: Unit) -> dict[str, str]:
     """Verilog of `top` and of every unit below it, by module name, `top` first."""
     return {each.unit.module_name: each.verilog for each in emitted(top)}
+
+
+def _with_clocks(verilog: str, interfaces: tuple[str, ...]) -> str:
+    """A module whose clock and reset tell Vivado which AXI ports they are for."""
+    if not interfaces:
+        return verilog
+    told = {
+        "clk": f"XIL_INTERFACENAME clk, ASSOCIATED_BUSIF {':'.join(interfaces)}, "
+        "ASSOCIATED_RESET rst",
+        "rst": "XIL_INTERFACENAME rst, POLARITY ACTIVE_HIGH",
+    }
+    kinds = {"clk": "clock:1.0 clk CLK", "rst": "reset:1.0 rst RST"}
+    for port, parameters in told.items():
+        attributes = (
+            f'  (* X_INTERFACE_INFO = "xilinx.com:signal:{kinds[port]}" *)\n'
+            f'  (* X_INTERFACE_PARAMETER = "{parameters}" *)\n'
+        )
+        verilog = verilog.replace(f"  input {port};\n", f"{attributes}  input {port};\n", 1)
+    return verilog
 
 
 @contextmanager

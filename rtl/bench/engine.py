@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import cocotb
 from cocotb.clock import Clock
@@ -19,8 +19,16 @@ class TimeOut(AssertionError):
     """An engine did not come to its end."""
 
 
+class End(Protocol):
+    """What is stepped in every cycle, as drivers and monitors are."""
+
+    def reset(self) -> None: ...
+
+    def step(self, cycle: int) -> None: ...
+
+
 class Engine:
-    """Drives an engine with ports `clk`, `rst`, `done`, streams and counters.
+    """Drives an engine with ports `clk`, `rst`, `done`, streams, counters, and `others`.
 
     One coroutine does everything, once a cycle at the rising edge: every further one would cost
     more than what it does.
@@ -37,16 +45,21 @@ class Engine:
         drivers: Sequence[Driver],
         monitors: Sequence[Monitor],
         counters: Sequence[str] = (),
+        others: Sequence[End] = (),
     ) -> None:
         self._dut = dut
         self.drivers = list(drivers)
         self.monitors = list(monitors)
-        self._ends: list[Driver | Monitor] = [*drivers, *monitors]
+        self._ends: list[End] = [*drivers, *monitors, *others]
         self._done = Port(dut, "done")
         self._counters = [Port(dut, name) for name in counters]
         self._edge = RisingEdge(dut.clk)
         self.cycle = 0
         self.finished: list[dict[str, int]] = []
+
+    def add(self, end: End) -> None:
+        """Step `end` too, after all others."""
+        self._ends.append(end)
 
     def start(self) -> None:
         """Start the clock, low first; the engine is unknown until `reset`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -41,3 +42,34 @@ class Port:
     def write(self, value: int) -> None:
         """Set the value; at a clock edge, the one after the edge."""
         self._handle.value = value
+
+
+class Joined:
+    """Several ports, read and written as one number: the first one has the low bits.
+
+    Attributes:
+        name, bits, text: as of a `Port`.
+    """
+
+    def __init__(self, name: str, ports: Sequence[Port]) -> None:
+        self.name = name
+        self.bits = sum(port.bits for port in ports)
+        self._ports = list(ports)
+
+    def text(self) -> str:
+        """The bits, the highest first; unknown ones are letters."""
+        return "".join(port.text() for port in reversed(self._ports))
+
+    def read(self) -> int:
+        """As of a `Port`."""
+        text = self.text()
+        try:
+            return int(text, 2)
+        except ValueError:
+            raise PortError(f"{self.name} is {text}") from None
+
+    def write(self, value: int) -> None:
+        """As of a `Port`."""
+        for port in self._ports:
+            port.write(value & (1 << port.bits) - 1)
+            value >>= port.bits

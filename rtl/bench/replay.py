@@ -9,6 +9,7 @@ texts) and `error` (a text when the case could not come to its end).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import cocotb
 
 from .cases import Case, Lanes, arguments, read_cases, report
-from .engine import Engine, TimeOut, simulator
+from .engine import End, Engine, TimeOut, simulator
 from .patterns import Pattern, pattern
 from .ports import PortError
 from .streams import Driver, Monitor, StreamError
@@ -33,18 +34,19 @@ async def replay(dut: Any) -> None:
     results = []
     clocked = False
     for case in cases:
-        engine = _engine(dut, case, counters)
+        engine = prepare(dut, case, counters)
         if not clocked:
             engine.start()
             clocked = True
-        results.append(await _run(engine, case))
+        results.append(await run_case(engine, case))
     report({"simulator": simulator(), "cases": results})
     if arguments().get("strict"):
         differ = [r["name"] for r in results if not (r["bit_exact"] and r["counters_equal"])]
         assert not differ, f"cases that differ: {', '.join(differ)}"
 
 
-def _engine(dut: Any, case: Case, counters: list[str]) -> Engine:
+def prepare(dut: Any, case: Case, counters: Sequence[str], others: Sequence[End] = ()) -> Engine:
+    """The engine with a driver or a monitor at each stream of the case, and `others`."""
     drivers = [
         Driver(dut, name, len(lanes), _patterns(case, case.idle, name, len(lanes)))
         for name, lanes in case.inputs.items()
@@ -53,7 +55,7 @@ def _engine(dut: Any, case: Case, counters: list[str]) -> Engine:
         Monitor(dut, name, len(lanes), _patterns(case, case.backpressure, name, len(lanes)))
         for name, lanes in case.outputs.items()
     ]
-    return Engine(dut, drivers, monitors, counters)
+    return Engine(dut, drivers, monitors, counters, others)
 
 
 def _patterns(case: Case, texts: Any, name: str, lanes: int) -> list[Pattern]:
@@ -63,7 +65,8 @@ def _patterns(case: Case, texts: Any, name: str, lanes: int) -> list[Pattern]:
     return [pattern(text, hash((case.seed, start, lane))) for lane in range(lanes)]
 
 
-async def _run(engine: Engine, case: Case) -> dict[str, Any]:
+async def run_case(engine: Engine, case: Case) -> dict[str, Any]:
+    """Run one case; its entry of the results."""
     error = None
     try:
         await engine.reset()

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .patterns import Pattern, Steady
-from .ports import Port
+from .ports import Joined, Port
 
 
 class StreamError(AssertionError):
@@ -26,9 +26,7 @@ class _Stream:
     def __init__(self, dut: Any, name: str, lanes: int, patterns: Sequence[Pattern] | None) -> None:
         self.name = name
         self.lanes = lanes
-        self._valid, self._ready, self._data = (
-            Port(dut, f"{name}_{part}") for part in ("valid", "ready", "data")
-        )
+        self._valid, self._ready, self._data = self._ports(dut, name)
         bits = self._data.bits
         if self._valid.bits != lanes or self._ready.bits != lanes or bits % lanes:
             raise StreamError(
@@ -41,6 +39,10 @@ class _Stream:
             raise StreamError(
                 f"{name} must have a pattern for each of {lanes} lanes, not {len(self._patterns)}"
             )
+
+    def _ports(self, dut: Any, name: str) -> tuple[Port, Port, Port | Joined]:
+        """Valid, ready and data of the stream."""
+        return Port(dut, f"{name}_valid"), Port(dut, f"{name}_ready"), Port(dut, f"{name}_data")
 
 
 class Driver(_Stream):

