@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
@@ -39,18 +38,3 @@ html_theme = "furo"
 html_title = "NofM"
 html_show_sphinx = False
 html_copy_source = False
-
-# Subjects of the navigation that this version may not have a page of.
-OPTIONAL = ("explore", "explore-report", "scaleout")
-
-
-def leave_out(app: Any, page: str, source: list[str]) -> None:
-    """Take optional pages that are not there out of the navigation."""
-    if page == "index":
-        for name in OPTIONAL:
-            if name not in app.env.found_docs:
-                source[0] = source[0].replace(f"\n{name}\n", "\n")
-
-
-def setup(app: Any) -> None:
-    app.connect("source-read", leave_out)

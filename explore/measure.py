@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib import import_module
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from nofm.dataflow.design_table import DesignTable
-from nofm.explore.columns import AREA, HAS_AREA
+from nofm.explore import area, power
+from nofm.explore.columns import AREA
 from nofm.kernels.errors import InputError
+from nofm.rtl.engines import FORMATS
+from nofm.rtl.synthesis.devices import device
 from nofm.simulator.batch import StepBatch
 
 Values = np.ndarray[Any, Any]
@@ -62,12 +64,9 @@ def _sizes(table: DesignTable, target: str) -> dict[str, Values]:
         "peak_macs_per_cycle": whole("array.rows") * whole("array.columns"),
         "buffers_kib": np.sum([whole(name) for name in BUFFERS], axis=0),
     }
-    if not HAS_AREA:
-        return found
-    area, power = import_module("nofm.explore.area"), import_module("nofm.explore.power")
     # Hardware is known for one choice of formats.
     known = np.logical_and.reduce(
-        [table.column(f"formats.{entry}") == needed for entry, needed in _formats().items()]
+        [table.column(f"formats.{entry}") == needed for entry, needed in FORMATS.items()]
     )
     taken = dict.fromkeys(AREA, np.full(len(table), np.nan))
     if known.any():
@@ -82,7 +81,6 @@ def _sizes(table: DesignTable, target: str) -> dict[str, Values]:
 
 def fits(figures: dict[str, Values], target: str) -> Values:
     """Which designs a device has room for: bool [n]. What is not known does not fit."""
-    area = import_module("nofm.explore.area")
     found: Values = area.device_fits({kind: figures[kind] for kind in area.KINDS}, target)
     return found
 
@@ -93,28 +91,31 @@ def check_device(target: str) -> None:
     Raises:
         InputError: it is so.
     """
-    if not HAS_AREA:
-        raise InputError("constraint 'device' needs the model of hardware's resources")
-    import_module("nofm.rtl.synthesis.devices").device(target)
+    device(target)
 
 
-def check_area(names: Sequence[str], formats: Sequence[tuple[str, Sequence[str]]]) -> None:
+def has_area(formats: Mapping[str, Sequence[str]]) -> bool:
+    """Whether hardware's figures are known of all designs.
+
+    Args:
+        formats: entries of `formats`, each with the values that designs have.
+    """
+    return all(set(formats[entry]) == {needed} for entry, needed in FORMATS.items())
+
+
+def check_area(names: Sequence[str], formats: Mapping[str, Sequence[str]]) -> None:
     """Refuse to ask for hardware's figures where no design has them.
 
     Args:
         names: figures that are asked for.
-        formats: entries of `formats`, each with the values that it may have.
+        formats: as in `has_area`.
 
     Raises:
         InputError: no design has the formats that engines compute in.
     """
-    for entry, values in formats:
-        if names and (needed := _formats()[entry]) not in values:
+    for entry, needed in FORMATS.items():
+        values = formats[entry]
+        if names and needed not in values:
             raise InputError(
                 f"{names[0]} is known for formats.{entry} = {needed} only, not {', '.join(values)}"
             )
-
-
-def _formats() -> dict[str, str]:
-    """The number formats that engines compute in."""
-    return dict(import_module("nofm.rtl.engines").FORMATS)

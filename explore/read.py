@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -62,7 +62,7 @@ PARTS = 64
 PART_SIZES = {"exhaustive": (1024, 8192), "nsga2": (64, 64), "tpe": (16, 16)}
 """Least and most designs of a part, unless the space asks for others."""
 
-OBJECTIVES = ("seconds", "energy_joules")
+OBJECTIVES = ("seconds", "energy_joules", "lut")
 """What is minimised, unless the space says otherwise."""
 
 
@@ -140,6 +140,10 @@ def _checked(document: Mapping[str, Any]) -> Space:
         search=Search("exhaustive", 1),
         traces=_traces(by_name["workload"], by_name.get("batch", (None,))),
     )
+    if not space.objectives:
+        built = measure.has_area(_formats(space))
+        names = [name for name in OBJECTIVES if built or not COLUMNS[name].area]
+        space = replace(space, objectives=tuple(Objective(name, False) for name in names))
     space = replace(space, search=_search(document.get("search", {}), space))
     _check_names(space)
     return space
@@ -322,8 +326,7 @@ def _objectives(table: Mapping[str, Any]) -> tuple[Objective, ...]:
             found[name] = Objective(name, directions[key])
     if table and not found:
         raise InputError("at least one objective is needed, not none")
-    chosen = found.values() if found else (Objective(name, False) for name in OBJECTIVES)
-    return tuple(sorted(chosen, key=lambda o: o.maximise))
+    return tuple(sorted(found.values(), key=lambda o: o.maximise))
 
 
 def _search(table: Mapping[str, Any], space: Space) -> Search:
@@ -359,6 +362,16 @@ def _search(table: Mapping[str, Any], space: Space) -> Search:
     return Search(kind, part, min(trials, space.count), seed)
 
 
+def _formats(space: Space) -> dict[str, Sequence[str]]:
+    """Entries of `formats`, each with the values that designs have."""
+    found: dict[str, Sequence[str]] = {}
+    for entry, own in space.base.formats.model_dump().items():
+        name = f"formats.{entry}"
+        varied = any(p.name == name for p in space.hardware)
+        found[entry] = space.values(name) if varied else (own,)
+    return found
+
+
 def _check_names(space: Space) -> None:
     known = space.figures + [p.name for p in space.parameters if p.numeric]
     used = [("constraint", c.name) for c in space.constraints]
@@ -371,12 +384,7 @@ def _check_names(space: Space) -> None:
     if space.device:
         measure.check_device(space.device)
     wanted = [name for _, name in used if name in COLUMNS and COLUMNS[name].area]
-    formats = []
-    for entry, own in space.base.formats.model_dump().items():
-        name = f"formats.{entry}"
-        varied = any(p.name == name for p in space.hardware)
-        formats.append((entry, space.values(name) if varied else (own,)))
-    measure.check_area(wanted + (["a device"] if space.device else []), formats)
+    measure.check_area(wanted + (["a device"] if space.device else []), _formats(space))
     if space.accuracy is not None and any(name == "accuracy" for _, name in used):
         for method in space.values("method"):
             for pattern in space.values("pattern"):

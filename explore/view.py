@@ -13,10 +13,11 @@ import numpy as np
 from nofm.dataflow.accelerator import Accelerator
 from nofm.dataflow.methods import METHODS
 from nofm.dataflow.methods import method as find_method
+from nofm.explore.columns import COLUMNS, PLAIN
 from nofm.explore.space_info import SpaceInfo
 from nofm.kernels.errors import InputError
 from nofm.kernels.pattern import Pattern
-from nofm.simulator.report.units import BYTES, COUNT, SECONDS, Units, plain
+from nofm.simulator.report.units import Units, plain
 from nofm.simulator.result import StepResult
 from nofm.simulator.step import Options, simulate_step
 from nofm.workloads.trace import Trace
@@ -28,42 +29,18 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
-JOULES: Units = {"pJ": 1e-12, "nJ": 1e-9, "µJ": 1e-6, "mJ": 1e-3, "J": 1, "kJ": 1e3, "MJ": 1e6}
-JOULE_SECONDS: Units = {"nJ s": 1e-9, "µJ s": 1e-6, "mJ s": 1e-3, "J s": 1, "kJ s": 1e3}
-WATTS: Units = {"mW": 1e-3, "W": 1, "kW": 1e3}
-KIB: Units = {"KiB": 1, "MiB": 1024}
-PLAIN: Units = {"": 1}
-
-FIGURES: Mapping[str, tuple[str, Units]] = {
-    "cycles": ("cycles", COUNT),
-    "seconds": ("time", SECONDS),
-    "energy_joules": ("energy", JOULES),
-    "edp": ("energy × time", JOULE_SECONDS),
-    "dram_bytes": ("DRAM traffic", BYTES),
-    "peak_macs_per_cycle": ("USPEs", COUNT),
-    "buffers_kib": ("buffers", KIB),
-    "lut": ("LUTs", COUNT),
-    "ff": ("flip-flops", COUNT),
-    "dsp": ("DSPs", COUNT),
-    "bram": ("block memories", COUNT),
-    "uram": ("large block memories", COUNT),
-    "power_watts": ("power", WATTS),
-    "accuracy": ("accuracy", PLAIN),
-}
-"""Short names and units of what is known of a design; other columns go by their own names."""
-
 OPTIONS = ("interleave", "pregeneration", "schedule")
 """Parameters of `simulator.step.Options`."""
 
 
 def title(name: str) -> str:
     """The short name of a column."""
-    return plain(FIGURES[name][0] if name in FIGURES else name)
+    return plain(COLUMNS[name].title if name in COLUMNS else name)
 
 
 def units(name: str) -> Units:
     """The units to show a column in."""
-    return FIGURES[name][1] if name in FIGURES else PLAIN
+    return COLUMNS[name].units if name in COLUMNS else PLAIN
 
 
 def shown(value: Any) -> str:
@@ -155,7 +132,7 @@ class View:
     @cached_property
     def figures(self) -> list[str]:
         """Columns of figures, the objectives first."""
-        found = [name for name in FIGURES if name in self.table.columns]
+        found = [name for name in COLUMNS if name in self.table.columns]
         return list(dict.fromkeys([*self.info.objectives, *found]))
 
     @cached_property

@@ -338,3 +338,11 @@ def test_accuracies_from_files(small: Make, tmp_path: Path) -> None:
         path.write_text(content, encoding="utf-8")
         with pytest.raises(InputError, match=r"not a codesign\.json, nor a CSV with method, patt"):
             read(small(accuracy={"file": str(path)}))
+
+
+def test_what_is_minimised_where_nothing_is_said() -> None:
+    """LUTs too, where they are known of all designs."""
+    space = {"workload": "resnet18", "parameters": {"array.rows": [8, 16]}}
+    assert [o.name for o in read(space).objectives] == ["seconds", "energy_joules", "lut"]
+    space["parameters"]["formats.operand"] = ["fp16", "int8"]
+    assert [o.name for o in read(space).objectives] == ["seconds", "energy_joules"]
