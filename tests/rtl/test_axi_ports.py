@@ -33,7 +33,12 @@ UNITS: dict[str, Unit] = {
 }
 
 
-@pytest.fixture(params=UNITS)
+SLOW = ("small write", "usual read", "wide write")
+
+
+@pytest.fixture(
+    params=[pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in UNITS]
+)
 def unit(request: pytest.FixtureRequest) -> Unit:
     return UNITS[request.param]
 
@@ -63,7 +68,7 @@ def test_lints_find_nothing(unit: Unit, tmp_path: Path) -> None:
 
 def test_vivado_is_told_what_ports_are() -> None:
     """Each AXI port carries its interface's name, and the clock the interfaces that it drives."""
-    for unit, prefix in ((UNITS["usual read"], "m_axi"), (UNITS["registers"], "s_axi")):
+    for unit, prefix in ((UNITS["small read"], "m_axi"), (UNITS["registers"], "s_axi")):
         text = modules(unit)[unit.module_name]
         told = dict(
             re.findall(

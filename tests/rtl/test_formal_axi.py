@@ -375,7 +375,7 @@ def test_there_is_always_room_for_what_was_asked(bus: Bus, tmp_path: Path) -> No
     )
 
 
-CYCLES = [9, pytest.param(12, marks=pytest.mark.slow)]
+CYCLES = [8, pytest.param(10, marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("cycles", CYCLES)
