@@ -313,7 +313,9 @@ def torch_convolution(layer: Convolution, x: torch.Tensor, w: torch.Tensor) -> t
         for (before, after), e in zip(reversed(layer.padding), reversed(extra), strict=True)
         for crop in (-before, e - after)
     ]
-    return functional.pad(full, crops)
+    # What is added first, for what is cut off may be more than there is without it.
+    full = functional.pad(full, [max(0, crop) for crop in crops])
+    return functional.pad(full, [min(0, crop) for crop in crops])
 
 
 @settings(max_examples=60)
@@ -324,6 +326,17 @@ def torch_convolution(layer: Convolution, x: torch.Tensor, w: torch.Tensor) -> t
 @example(layer=convolution(kernel=(2, 2), stride=(2, 2), padding=((0, 0), (0, 0))), seed=0)
 @example(layer=convolution(transposed=True, stride=(2, 2), output_padding=(1, 1)), seed=0)
 @example(layer=convolution(size=(1, 1), padding=((3, 0), (3, 0)), stride=(4, 4)), seed=0)
+@example(
+    layer=convolution(
+        transposed=True,
+        size=(1, 1),
+        kernel=(1, 1),
+        stride=(1, 3),
+        padding=((0, 0), (2, 0)),
+        output_padding=(0, 2),
+    ),
+    seed=0,
+)
 def test_products_compute_what_torch_computes(layer: Convolution, seed: int) -> None:
     random = np.random.default_rng(seed)
     low = Lowering(layer)
