@@ -12,7 +12,6 @@ from nofm.explore import area, power
 from nofm.explore.columns import AREA
 from nofm.kernels.errors import InputError
 from nofm.rtl.engines import FORMATS
-from nofm.rtl.synthesis.devices import device
 from nofm.simulator.batch import StepBatch
 
 Values = np.ndarray[Any, Any]
@@ -83,15 +82,6 @@ def fits(figures: dict[str, Values], target: str) -> Values:
     """Which designs a device has room for: bool [n]. What is not known does not fit."""
     found: Values = area.device_fits({kind: figures[kind] for kind in area.KINDS}, target)
     return found
-
-
-def check_device(target: str) -> None:
-    """Refuse a device that nothing is known of.
-
-    Raises:
-        InputError: it is so.
-    """
-    device(target)
 
 
 def has_area(formats: Mapping[str, Sequence[str]]) -> bool:

@@ -39,6 +39,7 @@ from nofm.explore.values import (
 )
 from nofm.kernels.errors import InputError, positive, unknown
 from nofm.kernels.pattern import Pattern
+from nofm.rtl.synthesis.devices import device as find_device
 from nofm.workloads.bounded_file import read_bytes
 from nofm.workloads.resolve import resolve
 from nofm.workloads.trace import Trace
@@ -382,7 +383,7 @@ def _check_names(space: Space) -> None:
         if name not in known:
             raise unknown(what, name, known)
     if space.device:
-        measure.check_device(space.device)
+        find_device(space.device)
     wanted = [name for _, name in used if name in COLUMNS and COLUMNS[name].area]
     measure.check_area(wanted + (["a device"] if space.device else []), _formats(space))
     if space.accuracy is not None and any(name == "accuracy" for _, name in used):

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nofm.explore import details, pictures, sensitivity
+from nofm.explore.space import OPTIONS
 from nofm.explore.space_info import SpaceInfo
 from nofm.explore.style import subtitle
 from nofm.explore.template import template, written
-from nofm.explore.view import OPTIONS, Integers, View, is_hardware, shown, title, units
+from nofm.explore.view import Integers, View, is_hardware, shown, title, units
 from nofm.kernels.errors import InputError
 from nofm.kernels.folder import write_folder
 from nofm.simulator.report import figures, summary

@@ -14,6 +14,7 @@ from nofm.dataflow.accelerator import Accelerator
 from nofm.dataflow.methods import METHODS
 from nofm.dataflow.methods import method as find_method
 from nofm.explore.columns import COLUMNS, PLAIN
+from nofm.explore.space import OPTIONS, STEP
 from nofm.explore.space_info import SpaceInfo
 from nofm.kernels.errors import InputError
 from nofm.kernels.pattern import Pattern
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
-
-OPTIONS = ("interleave", "pregeneration", "schedule")
-"""Parameters of `simulator.step.Options`."""
 
 
 def title(name: str) -> str:
@@ -228,7 +226,7 @@ class View:
 
 def is_hardware(name: str) -> bool:
     """Whether a parameter is an entry of the accelerator."""
-    return name not in ("workload", "batch", "method", "pattern", *OPTIONS)
+    return name not in (*STEP, *OPTIONS)
 
 
 def _levels(column: pd.Series[Any]) -> Levels:

@@ -52,7 +52,6 @@ def _submit(work: Callable[[int], None], count: int) -> list[Future[None]]:
     with _lock:
         if _pool is None or _size < count - 1:
             release()
-            _threads.clear()
             started = _threads.append
             _pool = ThreadPoolExecutor(count - 1, "nofm", lambda: started(get_native_id()))
             _size = count - 1
@@ -83,13 +82,14 @@ def release() -> None:
     if _pool is not None:
         _pool.shutdown(wait=False)
     _pool, _size = None, 0
+    _threads.clear()
 
 
 def _forget() -> None:
     """In a forked process, which has none of the threads."""
-    global _lock, _pool, _size
-    _lock, _pool, _size = Lock(), None, 0
-    _threads.clear()
+    global _lock, _pool
+    _lock, _pool = Lock(), None
+    release()
 
 
 if hasattr(os, "register_at_fork"):
