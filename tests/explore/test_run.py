@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from nofm.explore import explore_space
+from nofm.explore import explore_space, store
 from nofm.explore import results as results_module
 from nofm.explore import workers as workers_module
 from nofm.explore.evaluate import schema
@@ -194,7 +194,6 @@ def test_damaged_parts_are_done_again(
     part = folder / "parts/00000001.parquet"
     data = bytearray(part.read_bytes())
     if damage == "flip":
-        # In the pages, before the footer, which would show it anyway.
         data[len(data) // 4] ^= 1
     changed = {"cut": data[:-9], "empty": b"", "text": b"not a table", "flip": bytes(data)}
     if damage == "other":  # of another space
@@ -205,6 +204,23 @@ def test_damaged_parts_are_done_again(
     (folder / "results.parquet").write_bytes(b"")
     explore_space(small(), folder)
     assert content(folder) == content(whole[1])
+
+
+def test_any_flipped_bit_is_found(
+    small: Make, whole: tuple[Exploration, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(whole[1], folder)
+    part = folder / "parts/00000001.parquet"
+    data = part.read_bytes()
+    random = np.random.default_rng(0)
+    with store.opened(folder, read(small())) as kept:
+        assert kept.part(1) is not None
+        for place in range(len(data)):
+            flipped = bytearray(data)
+            flipped[place] ^= 1 << random.integers(8)
+            part.write_bytes(flipped)
+            assert kept.part(1) is None, place
 
 
 def refusal(*arguments: Any, **options: Any) -> str:
