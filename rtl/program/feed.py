@@ -43,8 +43,8 @@ def activation_feed_fields(sizes: ChipSizes) -> dict[str, int]:
     inner_...: walk that all lanes do together.
     size_c, size_y, size_x: of the map; what lies outside of it is +0.
     take: elements that a pass gives, less one: neighbours within a word of the buffer.
-    gather: passes of which a beat is made, less one; with any, a pass gives one element, the first \
-lowest, and what the last beat of a walk lacks is +0.
+    gather: passes of which a beat is made, less one; with any, a pass gives one element, the \
+first lowest, and what the last beat of a walk lacks is +0.
     skew: how the buffer's banks are numbered.
     """
     walk = map_walk(sizes)
