@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nofm.kernels.compressed import Compressed
-from nofm.kernels.reference import Halves, matmul
+from nofm.kernels.reference import Halves, Singles, matmul
 from nofm.rtl.bench.cases import Case
 from nofm.rtl.stce.geometry import Geometry
 from nofm.rtl.stce.job import StceJob
@@ -34,6 +34,8 @@ class Matmul:
         weights: compressed float16 [count, groups, N, n].
         cycles: that the job must take.
         parts: what they must go to, by the names of `PARTS`.
+        sums: float32 [count, m, n] that a job must give which continues others; without them it
+            must give the product.
     """
 
     job: StceJob
@@ -41,6 +43,7 @@ class Matmul:
     weights: Compressed
     cycles: int
     parts: Mapping[str, int]
+    sums: Singles | None = None
 
 
 def case(name: str, geometry: Geometry, jobs: Sequence[Matmul], **options: Any) -> Case:
@@ -70,8 +73,9 @@ def case(name: str, geometry: Geometry, jobs: Sequence[Matmul], **options: Any) 
         }
         for stream, lanes in words.items():
             _extend(inputs[stream], lanes)
-        golden = matmul(each.activations, each.weights)
-        _extend(outputs["results"], result_lanes(geometry, job, golden))
+        if not job.continued:
+            golden = matmul(each.activations, each.weights) if each.sums is None else each.sums
+            _extend(outputs["results"], result_lanes(geometry, job, golden))
         counters["count_busy"].append(each.cycles)
         for part in PARTS:
             counters[f"count_{part}"].append(each.parts[part])

@@ -147,6 +147,8 @@ column fold enter, less one (WS).
 before (OS): if neither is a last column fold, if it is, if the one before is.
     last_drain: cycles that the job's last drain takes (OS).
     finish: cycles from the begin of the job's last block or group to its last cycle, less two.
+    continues, continued: sums start from what the accumulation buffer holds; they stay there, and \
+nothing is a result (WS).
     """
     g = geometry
     row_delay = max(1, g.longest_row_delay).bit_length()
@@ -184,6 +186,8 @@ before (OS): if neither is a last column fold, if it is, if the one before is.
         "wait_after_last": drain,
         "last_drain": drain,
         "finish": g.longest_finish.bit_length(),
+        "continues": 1,
+        "continued": 1,
     }
 
 

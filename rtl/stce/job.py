@@ -39,6 +39,9 @@ class StceJob:
         pattern: of the weights; g:g for a dense product in groups of g.
         interleave: V, sums that a USPE works on in turn.
         count, m, groups, n: sizes; `groups` counts those of all taps.
+        continues, continued: WS, one product whose reduction is cut into several jobs: this one
+            adds to the sums of the job before it; it leaves its own for the job after it, and has
+            no results.
     """
 
     dataflow: DataflowName
@@ -48,6 +51,8 @@ class StceJob:
     m: int
     groups: int
     n: int
+    continues: bool = False
+    continued: bool = False
 
     def folds(self, geometry: Geometry) -> Folds:
         """The job's folds on an array (docs/timing.md, "The array")."""
@@ -96,8 +101,15 @@ class StceJob:
                 f"groups {self.groups}, n {self.n}"
             )
         stationary = self.dataflow == "ws"
+        chained = self.continues or self.continued
+        if chained and (not stationary or self.count > 1):
+            raise InputError(
+                "a job that continues or is continued must be WS with a single product, not "
+                f"{self.dataflow} with {self.count}"
+            )
         alive = self.m * folds.columns
-        if stationary and folds.outer > 1 and alive > geometry.accumulator_words:
+        kept = stationary and (folds.outer > 1 or chained)
+        if kept and alive > geometry.accumulator_words:
             raise InputError(
                 f"a column of the accumulation buffer holds {geometry.accumulator_words} sums, "
                 f"and the job needs {alive}"
@@ -115,6 +127,8 @@ class StceJob:
             "vectors": self.m - 1,
             "rows_last": folds.rows_last,
             "columns_last": folds.columns_last,
+            "continues": int(self.continues),
+            "continued": int(self.continued),
             **self._times(geometry, folds),
         }
 

@@ -238,14 +238,16 @@ class Stce(Unit):
                 walk.group_folds.eq(job.outer_folds),
             ]
         read, write = Signal(read_control(g)), Signal(write_control(g))
+        fresh = Signal()
         m.d.comb += [
+            fresh.eq(enters.first_fold & ~job.continues),
             enters.event.eq(self.rows[0].enters),
             leaves.event.eq(self.rows[-1].leaves),
-            read.read.eq(enters.passes & ~enters.first_fold),
-            read.zero.eq(enters.first_fold),
+            read.read.eq(enters.passes & ~fresh),
+            read.zero.eq(fresh),
             read.address.eq(enters.address),
             write.write.eq(leaves.passes),
-            write.final.eq(leaves.last_fold),
+            write.final.eq(leaves.last_fold & ~job.continued),
             write.address.eq(leaves.address),
             write.used.eq(Mux(leaves.last_columns, job.columns_last, g.columns)),
         ]

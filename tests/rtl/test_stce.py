@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import pytest
 from nofm.dataflow.accelerator import Accelerator, load
 from nofm.kernels.errors import InputError
 from nofm.kernels.pattern import Pattern
+from nofm.kernels.reference import matmul
 from nofm.rtl.hierarchy import modules
-from nofm.rtl.stce.cases import STALLS, case
+from nofm.rtl.stce.cases import STALLS, Matmul, case
 from nofm.rtl.stce.control import job_fields
 from nofm.rtl.stce.geometry import Geometry
 from nofm.rtl.stce.job import StceJob
@@ -50,8 +52,13 @@ def array(folder: Path) -> Array:
 def play(array: Array, gemms: list[Gemm], **options: Any) -> dict[str, Any]:
     """What the bench says of products that run as jobs one after the other."""
     jobs = [matmul_job(scheduled(gemm, array.accelerator), array.accelerator) for gemm in gemms]
+    return run(array, jobs, **options)
+
+
+def run(array: Array, jobs: list[Matmul], **options: Any) -> dict[str, Any]:
+    """What the bench says of jobs that run one after the other."""
     geometry = Geometry.of(array.accelerator)
-    run = replay(
+    played = replay(
         array.sources,
         "nofm_stce",
         [case("jobs", geometry, jobs, **options)],
@@ -60,7 +67,7 @@ def play(array: Array, gemms: list[Gemm], **options: Any) -> dict[str, Any]:
         hierarchical=HIERARCHICAL,
         counters=STALLS,
     )
-    (found,) = run.results["cases"]
+    (found,) = played.results["cases"]
     return dict(found)
 
 
@@ -128,6 +135,46 @@ def test_one_stream_that_idles_is_the_cause(array: Array, stream: str) -> None:
     seen = {name for job in found["jobs"] for name in STALLS if job[name] > 0}
     cause = "activations" if stream == "activations" else "weights"
     assert seen == {f"count_stalled_{cause}"}
+
+
+def chain(array: Array, gemm: Gemm, cuts: list[int]) -> list[Matmul]:
+    """A product with its reduction cut after some of its groups, each piece a job."""
+    whole = scheduled(gemm, array.accelerator)
+    activations, weights = whole.operands()
+    sums = matmul(activations, weights)
+    m, bounds = whole.pattern.m, [0, *cuts, weights.groups]
+    jobs = []
+    for number, (first, last) in enumerate(itertools.pairwise(bounds)):
+        length = min(last * m, whole.length) - first * m
+        made = matmul_job(replace(whole, length=length), array.accelerator)
+        part = replace(
+            weights,
+            length=length,
+            values=weights.values[:, first:last],
+            index=weights.index[:, first:last],
+        )
+        job = replace(made.job, continues=number > 0, continued=number < len(cuts))
+        piece = activations[..., first * m : first * m + length]
+        jobs.append(replace(made, job=job, activations=piece, weights=part, sums=sums))
+    return jobs
+
+
+def test_a_reduction_cut_into_jobs(array: Array) -> None:
+    """Sums wait in the accumulation buffer, bit for bit, and no piece takes a cycle more."""
+    rng = np.random.default_rng(5)
+    jobs = []
+    for _ in range(12):
+        pattern = Pattern.parse(str(rng.choice(["dense", "2:4", "1:8", "2:8"])))
+        m, n = (int(size) for size in rng.integers(1, 20, 2))
+        length = int(rng.integers(20, 60)) * pattern.m
+        gemm = Gemm(m=m, length=length, n=n, pattern=pattern, dataflow="ws", special=0.1)
+        groups = scheduled(gemm, array.accelerator).pattern.groups(length)
+        cuts = sorted(rng.choice(np.arange(1, groups), int(rng.integers(0, 4)), replace=False))
+        jobs += chain(array, gemm, [int(cut) for cut in cuts])
+    found = run(array, jobs)
+    assert passes(found), found["differences"]
+    done = [job["done_cycle"] for job in found["jobs"]]
+    assert np.diff(done).tolist() == [job["count_busy"] for job in found["jobs"]][1:]
 
 
 @pytest.mark.parametrize("cycle", [5, 60, 141, 300])
@@ -229,6 +276,14 @@ JOB = StceJob(dataflow="ws", pattern=Pattern(2, 8), interleave=8, count=1, m=9, 
         (
             {"m": 600},
             "a column of the accumulation buffer holds 2048 sums, and the job needs 2400",
+        ),
+        (
+            {"groups": 4, "m": 600, "continued": True},
+            "a column of the accumulation buffer holds 2048 sums, and the job needs 2400",
+        ),
+        (
+            {"dataflow": "os", "continues": True},
+            "a job that continues or is continued must be WS with a single product, not os with 1",
         ),
         (
             {"m": 1 << 24},
