@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .bandwidth import Bandwidth
 from .patterns import Steady, pattern
 from .ports import Joined, Port
 from .streams import Driver, Monitor, StreamError
@@ -64,6 +65,8 @@ class MemoryCase:
         errors: addresses from, to below, and the response that a beat or a write there gets; what
             is written with an error is lost.
         seed: of the patterns.
+        bandwidth: beats, and the cycles in which so many move on R and W together; without it each
+            of them moves by its pattern alone.
     """
 
     base: int = 0
@@ -71,6 +74,7 @@ class MemoryCase:
     channels: Mapping[str, str] = field(default_factory=dict)
     errors: Sequence[tuple[int, int, int]] = ()
     seed: int = 0
+    bandwidth: Sequence[int] = ()
 
 
 class Memory:
@@ -86,6 +90,7 @@ class Memory:
         self.case = case
         self._first = image
         self.reads, self.writes = (hasattr(dut, f"{MASTER}_{name}valid") for name in ("ar", "aw"))
+        self._bandwidth = Bandwidth(*case.bandwidth) if case.bandwidth else None
         self._monitors: dict[str, ChannelMonitor] = {}
         self._drivers: dict[str, Channel] = {}
         for number, (name, signals) in enumerate(CHANNELS.items()):
@@ -93,6 +98,8 @@ class Memory:
                 continue
             text = case.channels.get(name, "steady")
             moves = Steady() if text == "steady" else pattern(text, case.seed * 8 + number)
+            if self._bandwidth and name in ("r", "w"):
+                moves = self._bandwidth.reads if name == "r" else self._bandwidth.writes
             if name in ("r", "b"):
                 self._drivers[name] = Channel(dut, f"{MASTER}_{name}", list(signals), moves)
             else:
@@ -112,6 +119,8 @@ class Memory:
         self.moved: dict[str, list[int]] = {"r": [], "w": [], "b": []}
         # What is to be answered, and from which cycle on.
         self._due: dict[str, deque[tuple[int, int]]] = {"r": deque(), "b": deque()}
+        if self._bandwidth:
+            self._bandwidth.reset()
         self._bursts: deque[tuple[int, int]] = deque()
         self._beats: deque[int] = deque()
 
@@ -122,6 +131,11 @@ class Memory:
 
     def step(self, cycle: int) -> None:
         """One rising edge."""
+        if self._bandwidth:
+            due = self._due["r"]
+            driver = self._drivers.get("r")
+            waits = bool(due and due[0][0] <= cycle + 1) or bool(driver and driver.left)
+            self._bandwidth.step(waits)
         for name, monitor in self._monitors.items():
             monitor.step(cycle)
             for word in monitor.words[0]:
@@ -154,6 +168,8 @@ class Memory:
 
     def _take_w(self, word: int, cycle: int) -> None:
         self.moved["w"].append(cycle)
+        if self._bandwidth:
+            self._bandwidth.move()
         self._beats.append(word)
         self._write(cycle)
 
