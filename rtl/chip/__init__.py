@@ -1,1 +1,1 @@
-"""The units of the chip around its engines: what feeds the array, and where its operands wait."""
+"""The chip around the engines: memories, movers, control."""

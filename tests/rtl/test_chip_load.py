@@ -1,0 +1,262 @@
+"""Loaders against `load_activations` and `load_weights`: every piece, whatever memory does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from amaranth.hdl import Cat, Module
+from amaranth.lib.wiring import In, Out
+
+from nofm.rtl.axi.bus import Bus
+from nofm.rtl.axi.cases import MasterCase, differences, replay_masters
+from nofm.rtl.bench.axi import MemoryCase
+from nofm.rtl.bench.cases import Case
+from nofm.rtl.chip.loader import Kind, Loader, target
+from nofm.rtl.chip.share import ReadShare
+from nofm.rtl.fields import pack
+from nofm.rtl.hierarchy import Unit, modules, place
+from nofm.rtl.program.load import (
+    compressed_halves,
+    load_activations,
+    load_weights,
+    memory_walk,
+    segment_walk,
+)
+from nofm.rtl.program.sizes import ChipSizes
+from nofm.rtl.program.walk import Loop, Nest, WalkShape
+
+KINDS: tuple[Kind, ...] = ("activations", "weights")
+BASE = 0x12_3450_0000
+MEMORY = 6144
+"""FP16 elements of the memory."""
+
+
+def chip(bus_bits: int, port: int, index_bits: int) -> ChipSizes:
+    return ChipSizes(
+        rows=3,
+        columns=4,
+        port=port,
+        index_bits=index_bits,
+        bus_bits=bus_bits,
+        activation_banks=8,
+        activation_depth=1024 // 8 // port,
+        weight_banks=32,
+        weight_depth=25,
+        result_depth=16,
+    )
+
+
+CHIPS = {"64": chip(64, 8, 4), "128": chip(128, 2, 3), "512": chip(512, 4, 5)}
+
+
+def bus_of(sizes: ChipSizes) -> Bus:
+    return Bus(data_bits=sizes.bus_bits, address_bits=40, length_bits=24, burst_beats=4)
+
+
+class Top(Unit):
+    """Both loaders over one read master: streams of jobs in, streams of pieces out."""
+
+    def __init__(self, sizes: ChipSizes) -> None:
+        self.sizes = sizes
+        self.module_name = "top"
+        self.share = ReadShare(bus_of(sizes), 2, chunk_beats=4, queue_beats=16)
+        self.loaders = {kind: Loader(sizes, kind) for kind in KINDS}
+        kept = self.share.signature.members
+        ports = {name: kept[name] for name in kept if not name.startswith(("command", "out"))}
+        self._kept = list(ports)
+        for kind, loader in self.loaders.items():
+            members = loader.signature.members
+            ports |= {f"{kind}_job_{x}": members[f"job_{x}"] for x in ("valid", "ready", "data")}
+            width = sum(piece_fields(sizes, kind).values())
+            for name, bits in (("write", width), ("ended", 1)):
+                ports[f"{kind}_{name}_valid"] = Out(1)
+                ports[f"{kind}_{name}_ready"] = In(1)
+                ports[f"{kind}_{name}_data"] = Out(bits)
+        super().__init__({**ports, "done": Out(1)})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        share = self.share
+        place(m, platform, "share", share)
+        for name in self._kept:
+            outer, inner = getattr(self, name), getattr(share, name)
+            into = self.signature.members[name].flow is In
+            m.d.comb += inner.eq(outer) if into else outer.eq(inner)
+        for number, (kind, loader) in enumerate(self.loaders.items()):
+            place(m, platform, kind, loader)
+            word = share.out_data.word_select(number, len(share.out_data) // 2)
+            m.d.comb += [
+                loader.job_valid.eq(getattr(self, f"{kind}_job_valid")),
+                loader.job_data.eq(getattr(self, f"{kind}_job_data")),
+                getattr(self, f"{kind}_job_ready").eq(loader.job_ready),
+                share.command_valid[number].eq(loader.command_valid),
+                share.command_data.word_select(number, len(share.command_data) // 2).eq(
+                    loader.command_data
+                ),
+                loader.command_ready.eq(share.command_ready[number]),
+                loader.in_valid.eq(share.out_valid[number]),
+                loader.in_data.eq(word),
+                share.out_ready[number].eq(loader.in_ready),
+                getattr(self, f"{kind}_write_valid").eq(loader.write_valid),
+                getattr(self, f"{kind}_write_data").eq(
+                    Cat(loader.write_at, loader.write_count, loader.write_skew, loader.write_data)
+                ),
+                getattr(self, f"{kind}_ended_valid").eq(loader.done & ~loader.busy),
+            ]
+        return m
+
+
+def piece_fields(sizes: ChipSizes, kind: Kind) -> dict[str, int]:
+    to = target(sizes, kind)
+    return {
+        "at": to.address_bits,
+        "count": (sizes.halves - 1).bit_length(),
+        "skew": 1,
+        **{f"data{i}": to.element_bits for i in range(sizes.halves)},
+    }
+
+
+def nest(rng: np.random.Generator, shape: WalkShape, passes: int, room: int, step: int) -> Nest:
+    """Loops of any kind whose passes begin from 0 to below `room`, often `step` apart."""
+    (name,) = shape.places
+    while True:
+        counts = [int(rng.integers(1, passes + 1)) for _ in range(int(rng.integers(1, 5)))]
+        whole = int(np.prod(counts))
+        if whole < passes:
+            counts[-1] *= -(-passes // whole)
+            whole = int(np.prod(counts))
+        strides = [
+            int(rng.choice([step, rng.integers(-9, 10), rng.integers(-99, 99)])) for _ in counts
+        ]
+        loops = tuple(Loop(n, {name: by}) for n, by in zip(counts, strides, strict=True))
+        first = int(rng.integers(0, whole - passes + 1))
+        values = shape.encode("", Nest({}, loops, first, passes))
+        width = shape.places[name]
+        half = 1 << width - 1
+        at = [(each[name] + half) % (1 << width) - half for each in shape.passes("", values)]
+        if max(at) - min(at) < room:
+            start = int(rng.integers(-min(at), room - max(at)))
+            return Nest({name: start}, loops, first, passes)
+
+
+def numbers(nest_: Nest, shape: WalkShape, prefix: str, base: int = 0) -> dict[str, int]:
+    moved = {name: start + base for name, start in nest_.start.items()}
+    return shape.encode(prefix, Nest(moved, nest_.loops, nest_.first, nest_.total))
+
+
+Job = tuple[dict[str, int], dict[str, int]]
+
+
+def random_job(rng: np.random.Generator, sizes: ChipSizes, kind: Kind) -> Job:
+    """Values of a job's fields, and the same with addresses from the memory's beginning on."""
+    to = target(sizes, kind)
+    length = int(rng.choice([1, rng.integers(1, 2 * sizes.halves), rng.integers(1, 120)]))
+    segments = int(rng.integers(1, max(2, min(40, 300 // length))))
+    total = length * segments
+    runs = int(rng.choice([n for n in range(1, min(total, 40) + 1) if total % n == 0]))
+    kept = run = total // runs
+    values: dict[str, int] = {"skew": int(rng.integers(2))}
+    if kind == "weights":
+        compressed = int(rng.random() < 0.8)
+        bits = int(rng.integers(1, sizes.index_bits + 1))
+        if compressed:
+            run = compressed_halves(kept, bits)
+        values |= {"compressed": compressed, "index_bits": bits, "kept": kept - 1}
+    shape, room = segment_walk(to.address_bits), 800
+    values |= numbers(nest(rng, shape, segments, room - length, length), shape, "segment_")
+    values |= {"length": length - 1, "run": run - 1}
+    memory = nest(rng, memory_walk(sizes), runs, MEMORY - run, run)
+    walks = [numbers(memory, memory_walk(sizes), "memory_", base) for base in (BASE // 2, 0)]
+    return values | walks[0], values | walks[1]
+
+
+def load(sizes: ChipSizes, kind: Kind, values: Mapping[str, int], memory: Any, buffer: Any) -> None:
+    (load_activations if kind == "activations" else load_weights)(sizes, values, memory, buffer)
+
+
+def pieces(
+    sizes: ChipSizes, kind: Kind, values: Mapping[str, int], memory: Any
+) -> tuple[list[int], list[int]]:
+    """What a loader must write, and the bits that count; put in place, it is what `load` does."""
+    to = target(sizes, kind)
+    kind_of = np.uint16 if kind == "activations" else np.uint32
+    length = values["length"] + 1
+    starts = [each["to"] for each in segment_walk(to.address_bits).passes("segment_", values)]
+    # All elements, as one segment of a buffer that is as long.
+    data = np.zeros(length * len(starts), kind_of)
+    whole = {**values, "segment_total": 0, "segment_start_to": 0, "length": len(data) - 1}
+    load(sizes, kind, whole, memory, data)
+    fields = piece_fields(sizes, kind)
+    buffer, wanted = np.zeros(4096, kind_of), np.zeros(4096, kind_of)
+    words, cares, at = [], [], 0
+    for start in starts:
+        end = start + length
+        while start < end:
+            stop = min(end, (start // sizes.halves + 1) * sizes.halves)
+            count = stop - start
+            piece = {f"data{i}": int(data[at + i]) if i < count else 0 for i in range(sizes.halves)}
+            care = {name: 0 if name[4:] and int(name[4:]) >= count else ~0 for name in piece}
+            piece |= {"at": start, "count": count - 1, "skew": values["skew"]}
+            words.append(pack(fields, piece))
+            mask = {name: care.get(name, ~0) & (1 << width) - 1 for name, width in fields.items()}
+            cares.append(pack(fields, mask))
+            buffer[start:stop] = data[at : at + count]
+            start, at = stop, at + count
+    load(sizes, kind, values, memory, wanted)
+    assert np.array_equal(buffer, wanted)
+    return words, cares
+
+
+def random_cases(sizes: ChipSizes, count: int, jobs: int) -> list[MasterCase]:
+    rng = np.random.default_rng(sizes.bus_bits)
+    image = rng.integers(0, 1 << 16, MEMORY).astype(np.uint16)
+    cases = []
+    for number in range(count):
+        inputs, outputs, cares = {}, {}, {}
+        for kind in KINDS:
+            todo = [random_job(rng, sizes, kind) for _ in range(jobs)]
+            found = [pieces(sizes, kind, values, image) for _, values in todo]
+            inputs[f"{kind}_job"] = [[pack(target(sizes, kind).fields, job) for job, _ in todo]]
+            outputs[f"{kind}_write"] = [[word for words, _ in found for word in words]]
+            cares[f"{kind}_write"] = [[care for _, masks in found for care in masks]]
+            outputs[f"{kind}_ended"] = [[0] * jobs]
+        waits = ["steady", "random:0.5", "bursts:5:20"]
+        case = Case(
+            name=f"{sizes.bus_bits}: {number}",
+            inputs=inputs,
+            outputs=outputs,
+            cares=cares,
+            jobs=0,
+            limit=60_000,
+            idle={f"{kind}_job": waits[int(rng.integers(3))] for kind in KINDS},
+            seed=number,
+        )
+        channels = {name: waits[int(rng.integers(3))] for name in ("ar", "r")} if number % 2 else {}
+        memory = MemoryCase(
+            base=BASE, latency=int(rng.integers(1, 30)), channels=channels, seed=number
+        )
+        cases.append(MasterCase(case, memory, image.view(np.uint8), image.view(np.uint8)))
+    return cases
+
+
+def check(
+    sizes: ChipSizes, cases: Sequence[MasterCase], folder: Path, sources: Any = None
+) -> list[dict[str, Any]]:
+    done = replay_masters(
+        sources or modules(Top(sizes)), "top", bus_of(sizes), cases, folder=folder, tool="icarus"
+    )
+    results: list[dict[str, Any]] = done.results["cases"]
+    for case, result in zip(cases, results, strict=True):
+        assert differences(case, result) == [], case.case.name
+        assert not result["state"]["error"], case.case.name
+    return results
+
+
+@pytest.mark.parametrize("bus_bits", CHIPS)
+def test_every_piece_whatever_memory_does(bus_bits: str, tmp_path: Path) -> None:
+    sizes = CHIPS[bus_bits]
+    check(sizes, random_cases(sizes, 4, 10), tmp_path)
