@@ -235,9 +235,7 @@ class ProgramFormat:
             for unit, fields in operation.units.items():
                 units.append(UnitLayout(unit, number, dict(fields(accelerator))))
                 number += 1
-            found.append(
-                OperationLayout(name, operation.opcode, operation.meaning, tuple(units))
-            )
+            found.append(OperationLayout(name, operation.opcode, operation.meaning, tuple(units)))
         return cls(tuple(found))
 
     def __post_init__(self) -> None:

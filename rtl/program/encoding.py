@@ -154,9 +154,7 @@ def walk_program(form: ProgramFormat, data: bytes) -> Iterator[tuple[int, Descri
         ProgramError, InputError: as `decode_program`.
     """
     if len(data) % WORD_BYTES:
-        raise InputError(
-            f"a program's bytes must be a multiple of {WORD_BYTES}, not {len(data)}"
-        )
+        raise InputError(f"a program's bytes must be a multiple of {WORD_BYTES}, not {len(data)}")
     if len(data) > MOST_WORDS * WORD_BYTES:
         raise InputError(
             f"a program must have {MOST_WORDS} words of {WORD_BYTES} bytes at most, "
@@ -212,9 +210,7 @@ def _checked_header(
     )
     behind = left - 1 - length
     if flags:
-        check(
-            "trailing", not behind, f"words behind the last descriptor must be 0, not {behind}"
-        )
+        check("trailing", not behind, f"words behind the last descriptor must be 0, not {behind}")
     else:
         check("unfinished", bool(behind), "a program must end with a last descriptor, not with it")
     return layout
