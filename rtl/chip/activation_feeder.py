@@ -82,7 +82,7 @@ K, K x 16, 1 | in | pieces, as a `Buffer` takes them |
         )
 
     latency = Lockstep.latency + MapLane.stages + Buffer.latency + BeatLane.stages + 2
-    """Cycles from a job to its first beat, beside one for each row; 1 less with short queues."""
+    """Cycles from a job to its first beat, beside one for each row."""
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

@@ -54,7 +54,7 @@ K x E, 1 | in | pieces, as a `Buffer` takes them |
     """
 
     latency = Lockstep.latency + 2 + Buffer.latency + 2
-    """Cycles from a job to its first word, beside one for each lane; 1 less with short queues."""
+    """Cycles from a job to its first word, beside one for each lane."""
 
     def __init__(self, sizes: ChipSizes, queue_depth: int) -> None:
         self.sizes = sizes
