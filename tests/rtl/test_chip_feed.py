@@ -6,41 +6,22 @@ must be written: so one job reads one half of a buffer while the next one's half
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from amaranth.back import verilog
-from amaranth.hdl import Module, Signal
-from amaranth.lib.wiring import In, Out
 
 from nofm.rtl.bench.cases import Case
-from nofm.rtl.chip.activation_feeder import ActivationFeeder, activation_buffer
-from nofm.rtl.chip.banks import BufferSizes
-from nofm.rtl.chip.weight_feeder import WeightFeeder, weight_buffer
-from nofm.rtl.fields import pack, split
-from nofm.rtl.hierarchy import Unit
-from nofm.rtl.program.feed import (
-    AXES,
-    POSITION_BITS,
-    activation_beats,
-    activation_feed_fields,
-    column_walk,
-    map_walk,
-    signed,
-    weight_feed_fields,
-    weight_words,
-)
+from nofm.rtl.chip.activation_feeder import ActivationFeeder
+from nofm.rtl.chip.cases import Feeding, Job, Values
+from nofm.rtl.chip.weight_feeder import WeightFeeder
+from nofm.rtl.program.feed import AXES, POSITION_BITS, column_walk, map_walk
 from nofm.rtl.program.sizes import ChipSizes
-from nofm.rtl.program.walk import Loop, Nest, WalkShape
-from nofm.rtl.tools.cocotb_runner import replay
+from nofm.rtl.program.walk import Loop, Nest, WalkShape, signed
 
-AFTER_BITS = 12
-Values = dict[str, int]
+FEEDERS = {"activations": ActivationFeeder, "weights": WeightFeeder}
 
 
 def chip(**changes: int) -> ChipSizes:
@@ -75,105 +56,6 @@ CHIPS = {
     ),
     "many lanes": chip(rows=9, columns=16, port=4, activation_banks=16, weight_banks=16),
 }
-
-
-class Bench(Unit):
-    """A feeder whose pieces come on a stream `write`, and whose cycles are counted.
-
-    A job goes on when as many pieces are written as it says, and a piece when as many jobs are
-    done.
-    """
-
-    def __init__(self, feeder: ActivationFeeder | WeightFeeder) -> None:
-        self.feeder = feeder
-        members = feeder.signature.members
-        self.streams = {
-            name: member
-            for name, member in members.items()
-            if name.startswith(("activations_", "row_weights_", "column_weights_"))
-        }
-        job = dict(members)["job_data"].shape
-        self.write = {
-            **{p: len(getattr(feeder, f"write_{p}")) for p in ("at", "count", "data", "skew")},
-            "after": AFTER_BITS,
-        }
-        self.module_name = "nofm_chip_bench"
-        super().__init__(
-            {
-                "job_valid": In(1),
-                "job_ready": Out(1),
-                "job_data": In(job + AFTER_BITS),
-                "write_valid": In(1),
-                "write_ready": Out(1),
-                "write_data": In(sum(self.write.values())),
-                **self.streams,
-                "done": Out(1),
-                "count_conflict": Out(24),
-                "count_full": Out(24),
-                "count_busy": Out(24),
-            }
-        )
-
-    def elaborate(self, platform: Any) -> Module:
-        m = Module()
-        m.submodules.feeder = feeder = self.feeder
-        written, done = Signal(AFTER_BITS), Signal(AFTER_BITS)
-        piece = split(self.write, self.write_data)
-        job = split({"job": len(feeder.job_data), "after": AFTER_BITS}, self.job_data)
-        may = Signal()
-        m.d.comb += [
-            may.eq(written >= job["after"]),
-            feeder.job_valid.eq(self.job_valid & may),
-            self.job_ready.eq(feeder.job_ready & may),
-            feeder.job_data.eq(job["job"]),
-            self.write_ready.eq(done >= piece["after"]),
-            feeder.write_valid.eq(self.write_valid & self.write_ready),
-            *(getattr(feeder, f"write_{p}").eq(piece[p]) for p in ("at", "count", "data", "skew")),
-            self.done.eq(feeder.done),
-        ]
-        for name, member in self.streams.items():
-            port, inner = getattr(self, name), getattr(feeder, name)
-            m.d.comb += port.eq(inner) if member.flow is Out else inner.eq(port)
-        m.d.sync += [
-            written.eq(written + feeder.write_valid),
-            done.eq(done + feeder.done),
-            *(
-                getattr(self, f"count_{p}").eq(getattr(self, f"count_{p}") + getattr(feeder, p))
-                for p in ("conflict", "full", "busy")
-            ),
-        ]
-        return m
-
-    def verilog(self) -> dict[str, str]:
-        """The text of all of it at once: no module of it is of use elsewhere."""
-        os.environ["AMARANTH_USE_YOSYS"] = "builtin"
-        text = verilog.convert(
-            self, name=self.module_name, emit_src=False, strip_internal_attrs=True
-        )
-        return {self.module_name: text}
-
-
-def pieces(
-    rng: np.random.Generator, buffer: BufferSizes, at: int, data: list[int], skew: int, after: int
-) -> Iterator[Values]:
-    """Elements from `at` on, in pieces of any size that cross no multiple of a group."""
-    while data:
-        most = min(len(data), buffer.piece, buffer.group - at % buffer.group)
-        count = int(rng.integers(1, most + 1)) if rng.random() < 0.3 else most
-        junk = [int(x) for x in rng.integers(0, 1 << buffer.element_bits, buffer.piece - count)]
-        lanes = [*data[:count], *junk]
-        word = sum(value << buffer.element_bits * k for k, value in enumerate(lanes))
-        yield {"at": at, "count": count - 1, "data": word, "skew": skew, "after": after}
-        at, data = at + count, data[count:]
-
-
-@dataclass
-class Job:
-    """A job, and what it finds in its buffer: elements from `at` on."""
-
-    values: Values
-    at: int
-    data: list[int]
 
 
 def total_nest(
@@ -290,91 +172,26 @@ def weight_job(rng: np.random.Generator, sizes: ChipSizes, half: int, **fixed: i
     return Job(values, half * span, data)
 
 
-class Side:
-    """What differs between the feeders."""
-
-    def __init__(self, sizes: ChipSizes, what: str, depth: int = 8) -> None:
-        self.sizes = sizes
-        self.what = what
-        self.feeder: ActivationFeeder | WeightFeeder
-        if what == "activations":
-            self.feeder = ActivationFeeder(sizes, depth)
-            self.fields, self.buffer = activation_feed_fields(sizes), activation_buffer(sizes)
-            self.elements = sizes.activation_elements
-        else:
-            self.feeder = WeightFeeder(sizes, depth)
-            self.fields, self.buffer = weight_feed_fields(sizes), weight_buffer(sizes)
-            self.elements = sizes.weight_elements
-        self.bench = Bench(self.feeder)
-
-    def random_job(self, rng: np.random.Generator, half: int, **fixed: int) -> Job:
-        make = activation_job if self.what == "activations" else weight_job
-        return make(rng, self.sizes, half, **fixed)
-
-    def wanted(self, values: Values, memory: Any) -> dict[str, list[list[int]]]:
-        if self.what == "activations":
-            return {"activations": activation_beats(self.sizes, values, memory)}
-        lanes = weight_words(self.sizes, values, memory)
-        none: dict[str, list[list[int]]] = {
-            "row_weights": [[] for _ in range(self.sizes.rows)],
-            "column_weights": [[] for _ in range(self.sizes.columns)],
-        }
-        return none | {"row_weights" if values["to_rows"] else "column_weights": lanes}
-
-    def case(self, name: str, jobs: list[Job], seed: int = 0, **options: Any) -> Case:
-        """Jobs one after the other; each one's data is written when the job before the last is
-        done."""
-        rng = np.random.default_rng(seed)
-        memory = np.zeros(self.elements, np.uint32)
-        words: list[int] = []
-        writes: list[int] = []
-        outputs: dict[str, list[list[int]]] = {}
-        for number, job in enumerate(jobs):
-            skew = job.values["skew"]
-            given = pieces(rng, self.buffer, job.at, job.data, skew, max(0, number - 1))
-            writes.extend(pack(self.bench.write, piece) for piece in given)
-            memory[job.at : job.at + len(job.data)] = job.data
-            word = pack(self.fields, job.values)
-            words.append(word | len(writes) << sum(self.fields.values()))
-            for stream, lanes in self.wanted(job.values, memory).items():
-                have = outputs.setdefault(stream, [[] for _ in lanes])
-                for lane, more in zip(have, lanes, strict=True):
-                    lane += more
-        out = sum(len(lane) for lanes in outputs.values() for lane in lanes)
-        return Case(
-            name=name,
-            inputs={"job": [words], "write": [writes]},
-            outputs=outputs,
-            jobs=len(jobs),
-            limit=2000 + 6 * len(writes) + 30 * out,
-            seed=seed,
-            **options,
-        )
-
-    def play(self, cases: list[Case], folder: Path, text: Any = None) -> list[dict[str, Any]]:
-        results: list[dict[str, Any]] = replay(
-            text or self.bench.verilog(),
-            self.bench.module_name,
-            cases,
-            folder=folder,
-            tool="icarus",
-            counters=["count_conflict", "count_full", "count_busy"],
-        ).results["cases"]
-        return results
+def feeding(sizes: ChipSizes, what: str, queue_depth: int = 8) -> Feeding:
+    return Feeding(sizes, FEEDERS[what](sizes, queue_depth))
 
 
-def cases(side: Side, jobs: int, seed: int) -> list[Case]:
+def random_job(side: Feeding, rng: np.random.Generator, half: int) -> Job:
+    make = activation_job if isinstance(side.feeder, ActivationFeeder) else weight_job
+    return make(rng, side.sizes, half)
+
+
+def cases(side: Feeding, jobs: int, seed: int) -> list[Case]:
     rng = np.random.default_rng(seed)
     made = []
-    streams = ["activations"] if side.what == "activations" else ["row_weights", "column_weights"]
     for name, idle, backpressure in (
         ("steady", {}, "steady"),
         ("idle", {"job": "random:0.02", "write": "random:0.5"}, "steady"),
         ("random", {}, "random:0.3"),
         ("bursts", {"job": "bursts:1:40"}, "bursts:20:90"),
     ):
-        given = [side.random_job(rng, k % 2) for k in range(jobs)]
-        options = {"idle": idle, "backpressure": dict.fromkeys(streams, backpressure)}
+        given = [random_job(side, rng, k % 2) for k in range(jobs)]
+        options = {"idle": idle, "backpressure": dict.fromkeys(side.streams, backpressure)}
         made.append(side.case(name, given, seed, **options))
     return made
 
@@ -387,23 +204,36 @@ def wrong(cases: list[Case], results: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-QUICK_CHIPS = list(CHIPS)[:2]
+QUICK = {
+    ("a piece is less than a word", "activations"),
+    ("a piece is several words", "activations"),
+    ("a piece is less than a word", "weights"),
+}
+"""What every run of the tests tries; `make test-slow` tries all, with more jobs."""
 
 
-@pytest.mark.parametrize("what", ["activations", "weights"])
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n in QUICK_CHIPS else pytest.mark.slow) for n in CHIPS]
+    ("name", "what", "jobs"),
+    [
+        *((name, what, 8) for name, what in sorted(QUICK)),
+        *(
+            pytest.param(name, what, 25, marks=pytest.mark.slow)
+            for name in CHIPS
+            for what in FEEDERS
+        ),
+    ],
 )
-def test_random_jobs(name: str, what: str, tmp_path: Path) -> None:
-    side = Side(CHIPS[name], what)
-    given = cases(side, 8 if name in QUICK_CHIPS else 20, 1)
+def test_random_jobs(name: str, what: str, jobs: int, tmp_path: Path) -> None:
+    """With idle streams and backpressure, buffers written while they are read."""
+    side = feeding(CHIPS[name], what)
+    given = cases(side, jobs, jobs)
     assert wrong(given, side.play(given, tmp_path)) == []
 
 
-def banks_wanted(side: Side, values: Values) -> list[list[list[tuple[int, int]]]]:
+def banks_wanted(side: Feeding, values: Values) -> list[list[list[tuple[int, int]]]]:
     """For every pass of every fold: bank and word in it, of all lanes that read."""
     sizes = side.sizes
-    weights = side.what == "weights"
+    weights = isinstance(side.feeder, WeightFeeder)
     walk = column_walk(sizes) if weights else map_walk(sizes)
     lanes = sizes.rows
     if weights and not values["to_rows"]:
@@ -449,41 +279,18 @@ def rounds(words: list[tuple[int, int]]) -> int:
     return max(map(len, wanted.values()), default=1)
 
 
-def folds_of(side: Side, values: Values) -> list[int]:
+def folds_of(side: Feeding, values: Values) -> list[int]:
     """Cycles of every fold."""
     return [sum(map(rounds, passes)) for passes in banks_wanted(side, values)]
 
 
-@pytest.mark.parametrize("what", ["activations", "weights"])
-def test_cycles_are_those_of_passes_and_conflicts(what: str, tmp_path: Path) -> None:
-    """To the cycle, from each job's end to the next one's: where walks are no shorter than it takes
-    the next places to come, there is no gap between walks, folds or jobs."""
-    side = Side(CHIPS["a piece is several words"], what, depth=64)
-    rng = np.random.default_rng(9)
-    jobs = []
-    while len(jobs) < 12:
-        job = side.random_job(rng, len(jobs) % 2)
-        last_walk = job.values["inner_total" if what == "activations" else "last_total"] + 1
-        if last_walk >= side.buffer.lanes + 3:
-            jobs.append(Job(job.values, 0, []))
-    given = [side.case("steady", jobs)]
-    (found,) = results = side.play(given, tmp_path)
-    assert wrong(given, results) == []
-    done = [job["done_cycle"] for job in found["jobs"]]
-    cycles = [sum(folds_of(side, job.values)) for job in jobs]
-    assert np.diff(done).tolist() == cycles[1:]
-    passes = [sum(map(len, banks_wanted(side, job.values))) for job in jobs]
-    conflicts = sum(cycles) - sum(passes)
-    assert found["jobs"][-1]["count_conflict"] == conflicts > 0
-
-
-def plain_job(side: Side, passes: int, outer: int, repeats: int = 0) -> Values:
+def plain_job(side: Feeding, passes: int, outer: int, repeats: int = 0) -> Values:
     """Neighbouring words in the lanes, which lie in different banks, and the next ones in turn."""
     sizes = side.sizes
     lanes, word = side.buffer.lanes, side.buffer.word
     held = Nest({}, (Loop(lanes, {"at": word}), Loop(outer + 1)))
     inner = Nest({}, (Loop(passes, {"at": word}),))
-    if side.what == "activations":
+    if isinstance(side.feeder, ActivationFeeder):
         walk = map_walk(sizes)
         return {
             "outer": outer,
@@ -509,22 +316,39 @@ def plain_job(side: Side, passes: int, outer: int, repeats: int = 0) -> Values:
     }
 
 
-@pytest.mark.parametrize("what", ["activations", "weights"])
-def test_latency_and_short_folds(what: str, tmp_path: Path) -> None:
-    """Cycles to the first beat; a fold with a single pass takes as long as the next places come."""
-    side = Side(CHIPS["a piece is several words"], what, depth=64)
+@pytest.mark.parametrize("what", FEEDERS)
+def test_every_cycle_is_accounted_for(what: str, tmp_path: Path) -> None:
+    """From each job's end to the next one's it takes as many cycles as its passes and their
+    conflicts: where walks are no shorter than it takes the next places to come, there is no gap
+    between walks, folds or jobs. Else a fold takes as long as the next places do."""
+    side = feeding(CHIPS["a piece is several words"], what, 64)
     lanes = side.buffer.lanes
+    rng = np.random.default_rng(9)
+    jobs: list[Job] = []
+    while len(jobs) < 12:
+        job = random_job(side, rng, len(jobs) % 2)
+        last_walk = job.values["inner_total" if what == "activations" else "last_total"] + 1
+        if last_walk >= lanes + 3:
+            jobs.append(Job(job.values))
     given = [
-        side.case("one pass", [Job(plain_job(side, 1, 0), 0, [])]),
-        side.case("short folds", [Job(plain_job(side, 1, outer), 0, []) for outer in (0, 9, 9)]),
-        side.case("next job", [Job(plain_job(side, lanes + 3, 0), 0, []) for _ in range(3)]),
+        side.case("random", jobs),
+        side.case("one pass", [Job(plain_job(side, 1, 0))]),
+        side.case("short folds", [Job(plain_job(side, 1, outer)) for outer in (0, 9, 9)]),
+        side.case("short jobs", [Job(plain_job(side, lanes + 3, 0)) for _ in range(3)]),
     ]
     results = side.play(given, tmp_path)
     assert wrong(given, results) == []
-    one, short, following = results
-    first = max(cycle for cycle in one["last_words"].values() if cycle is not None)
+    some, one, *_ = results
+    between = [np.diff([job["done_cycle"] for job in each["jobs"]]).tolist() for each in results]
+
+    cycles = [sum(folds_of(side, job.values)) for job in jobs]
+    assert between[0] == cycles[1:]
+    passes = [sum(map(len, banks_wanted(side, job.values))) for job in jobs]
+    assert some["jobs"][-1]["count_conflict"] == sum(cycles) - sum(passes) > 0
+    assert some["jobs"][-1]["count_full"] == 0
+    assert between[2] == [9 * (lanes + 1) + lanes + 3] * 2
+    assert between[3] == [lanes + 3] * 2
     # The bench offers the job in its cycle 1, so that it is taken in cycle 2.
+    first = max(cycle for cycle in one["last_words"].values() if cycle is not None)
     assert first == 2 + side.feeder.latency + lanes
-    spent = np.diff([job["done_cycle"] for job in short["jobs"]]).tolist()
-    assert spent == [9 * (lanes + 1) + lanes + 3] * 2
-    assert np.diff([job["done_cycle"] for job in following["jobs"]]).tolist() == [lanes + 3] * 2
+    assert one["jobs"][0]["count_busy"] == one["jobs"][0]["done_cycle"] - 3
