@@ -82,7 +82,7 @@ K, K x 16, 1 | in | pieces, as a `Buffer` takes them |
         )
 
     latency = Lockstep.latency + MapLane.stages + Buffer.latency + BeatLane.stages + 2
-    """Cycles from a job to its first beat, beside one for each row; 1 less with short queues."""
+    """Cycles from a job to its first beat, beside one for each row."""
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -169,7 +169,8 @@ K, K x 16, 1 | in | pieces, as a `Buffer` takes them |
                 behind.out_ready.eq(self.activations_ready[row]),
                 self.activations_data.word_select(row, buffer_sizes.word_bits).eq(behind.out_data),
             ]
-        m.d.sync += lockstep.go.eq(buffer.room & room.all())
-        m.d.comb += [self.conflict.eq(buffer.conflict), self.full.eq(lockstep.waits)]
+        queues = Signal()
+        m.d.sync += [queues.eq(room.all()), lockstep.go.eq(buffer.room & room.all())]
+        m.d.comb += [self.conflict.eq(buffer.conflict), self.full.eq(lockstep.waits & ~queues)]
         tell_done(m, self, buffer.given_last & given_ends, BeatLane.stages + 1)
         return m

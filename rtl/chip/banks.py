@@ -9,13 +9,15 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from nofm.kernels.errors import InputError
 from nofm.rtl.axi.turn import turned
 from nofm.rtl.chip.later import later
 from nofm.rtl.chip.room_queue import RoomQueue
 from nofm.rtl.hierarchy import Unit, place
 
-REQUESTS = 4
-"""Requests that wait for their banks before a buffer wants no more."""
+REQUESTS = 12
+"""Requests that wait for their banks before a buffer wants no more: enough for the cycles that the
+next ones need to come when it wants some again."""
 
 Pairs = list[list[Signal]]
 
@@ -39,6 +41,9 @@ class BufferSizes:
         banks: a power of two; at least `piece` / `word`.
         depth: words of a bank, at least two.
         piece: elements that are written at once, a power of two.
+
+    Raises:
+        InputError: the words of a piece would not lie in different banks.
     """
 
     lanes: int
@@ -47,6 +52,13 @@ class BufferSizes:
     banks: int
     depth: int
     piece: int
+
+    def __post_init__(self) -> None:
+        if self.banks * self.word < self.piece:
+            raise InputError(
+                f"banks of a buffer must be {self.piece // self.word} or more for pieces of "
+                f"{self.piece} elements in words of {self.word}, not {self.banks}"
+            )
 
     @property
     def word_bits(self) -> int:
@@ -120,7 +132,7 @@ class Buffer(Unit):
     | conflict | 1 | out | a request takes a further cycle |
 
     Latency: a request that comes in cycle t gives its first words in cycle t + `latency`. A piece
-    that comes in cycle t is read by requests that come from cycle t - 3 on, or later.
+    is there for requests that come in the same cycle or later.
     """
 
     stages = 4

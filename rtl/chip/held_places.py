@@ -26,7 +26,7 @@ class HeldPlaces(Unit):
     | set_with | `with_bits` | out | what came with the job |
     | release | 1 | in | this cycle is the last that needs the set; only while it is valid |
 
-    Latency: 5 cycles and one a lane, from a job that is taken to its first set. Throughput: a fold
+    Latency: 4 cycles and one a lane, from a job that is taken to its first set. Throughput: a fold
     in as many cycles as it has lanes, and one more. Of a set that is released in cycle t, the next
     one's places are there in cycle t + 1, if they have come.
     """

@@ -35,7 +35,8 @@ class Lockstep(Unit):
     next job begin to come when the last walk of a job has begun.
     """
 
-    latency = 7
+    latency = 5
+    """Cycles from a job to its first pass, beside one for each lane."""
 
     def __init__(self, shape: WalkShape, lanes: int, with_bits: int, *, last_differs: bool) -> None:
         self.shape = shape

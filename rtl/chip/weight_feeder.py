@@ -54,7 +54,7 @@ K x E, 1 | in | pieces, as a `Buffer` takes them |
     """
 
     latency = Lockstep.latency + 2 + Buffer.latency + 2
-    """Cycles from a job to its first word, beside one for each lane; 1 less with short queues."""
+    """Cycles from a job to its first word, beside one for each lane."""
 
     def __init__(self, sizes: ChipSizes, queue_depth: int) -> None:
         self.sizes = sizes
@@ -160,8 +160,9 @@ K x E, 1 | in | pieces, as a `Buffer` takes them |
                     data.eq(queue.out_data),
                 ]
                 room.append(queue.room)
-        m.d.sync += lockstep.go.eq(buffer.room & Cat(room).all())
-        m.d.comb += [self.conflict.eq(buffer.conflict), self.full.eq(lockstep.waits)]
+        queues = Signal()
+        m.d.sync += [queues.eq(Cat(room).all()), lockstep.go.eq(buffer.room & Cat(room).all())]
+        m.d.comb += [self.conflict.eq(buffer.conflict), self.full.eq(lockstep.waits & ~queues)]
         tell_done(m, self, buffer.given_last & buffer.given_tag[0], 1)
         return m
 

@@ -64,21 +64,17 @@ def random_nest(rng: np.random.Generator, shape: WalkShape) -> Nest:
 def by_loops(shape: WalkShape, nest: Nest) -> list[dict[str, int]]:
     """The passes as the nest says them: multiplied out, the outermost loop slowest."""
     counts = [range(loop.count) for loop in reversed(nest.loops)]
-    found = []
-    for done in itertools.product(*counts):
-        found.append(
-            {
-                place: (
-                    nest.start[place]
-                    + sum(
-                        loop.strides[place] * at
-                        for loop, at in zip(nest.loops, reversed(done), strict=True)
-                    )
-                )
-                % (1 << width)
-                for place, width in shape.places.items()
-            }
+    found = [
+        {
+            place: (nest.start[place] + sum(loop.strides[place] * at for loop, at in done))
+            % (1 << bits)
+            for place, bits in shape.places.items()
+        }
+        for done in (
+            list(zip(nest.loops, reversed(each), strict=True))
+            for each in itertools.product(*counts)
         )
+    ]
     return found[nest.first : nest.first + nest.passes]
 
 
