@@ -42,7 +42,7 @@ def target(sizes: ChipSizes, kind: Kind) -> Target:
     return Target(weight_load_fields(sizes), sizes.weight_bits, 16 + sizes.index_bits)
 
 
-def load_command(sizes: ChipSizes) -> dict[str, int]:
+def memory_command(sizes: ChipSizes) -> dict[str, int]:
     """Fields of a command to memory and their widths.
 
     address: of the first FP16 element.
@@ -61,7 +61,7 @@ class Loader(Unit):
     | port | width | direction | |
     |---|---|---|---|
     | job_valid, job_ready, job_data | 1, 1, `target(...).fields` | in, out, in | one at a time |
-    | command_valid, command_ready, command_data | 1, 1, `load_command` | out, in, out | |
+    | command_valid, command_ready, command_data | 1, 1, `memory_command` | out, in, out | |
     | in_valid, in_ready | 1, 1 | in, out | a word is taken when both are high |
     | in_data | `bus_bits` + log2(`halves`) | in | `data` and `granules` of `read_word` |
     | write_valid | 1 | out | a piece is written in this cycle |
@@ -92,7 +92,7 @@ class Loader(Unit):
                 "job_data": In(sum(to.fields.values())),
                 "command_valid": Out(1),
                 "command_ready": In(1),
-                "command_data": Out(sum(load_command(sizes).values())),
+                "command_data": Out(sum(memory_command(sizes).values())),
                 "in_valid": In(1),
                 "in_ready": Out(1),
                 "in_data": In(sizes.bus_bits + count_bits(sizes.halves)),
@@ -153,7 +153,7 @@ class Loader(Unit):
         walker = Walker(memory_walk(self.sizes))
         place(m, platform, "runs", walker)
         run = Signal(RUN_BITS)
-        command = split(load_command(self.sizes), self.command_data)
+        command = split(memory_command(self.sizes), self.command_data)
         m.d.comb += [
             walker.job_valid.eq(start),
             walker.job_data.eq(

@@ -15,7 +15,7 @@ import pytest
 
 from nofm.rtl.bench.cases import Case
 from nofm.rtl.chip.activation_feeder import ActivationFeeder
-from nofm.rtl.chip.cases import Feeding, Job, Values
+from nofm.rtl.chip.feed_cases import Feeding, Job, Values
 from nofm.rtl.chip.weight_feeder import WeightFeeder
 from nofm.rtl.program.feed import AXES, POSITION_BITS, column_walk, map_walk
 from nofm.rtl.program.sizes import ChipSizes

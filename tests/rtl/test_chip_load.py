@@ -15,6 +15,7 @@ from nofm.rtl.axi.bus import Bus
 from nofm.rtl.axi.cases import MasterCase, differences, replay_masters
 from nofm.rtl.bench.axi import MemoryCase
 from nofm.rtl.bench.cases import Case
+from nofm.rtl.chip.random_walks import moved, random_nest
 from nofm.rtl.chip.loader import Kind, Loader, target
 from nofm.rtl.chip.share import ReadShare
 from nofm.rtl.fields import pack
@@ -27,7 +28,6 @@ from nofm.rtl.program.load import (
     segment_walk,
 )
 from nofm.rtl.program.sizes import ChipSizes
-from nofm.rtl.program.walk import Loop, Nest, WalkShape
 
 KINDS: tuple[Kind, ...] = ("activations", "weights")
 BASE = 0x12_3450_0000
@@ -120,34 +120,6 @@ def piece_fields(sizes: ChipSizes, kind: Kind) -> dict[str, int]:
     }
 
 
-def nest(rng: np.random.Generator, shape: WalkShape, passes: int, room: int, step: int) -> Nest:
-    """Loops of any kind whose passes begin from 0 to below `room`, often `step` apart."""
-    (name,) = shape.places
-    while True:
-        counts = [int(rng.integers(1, passes + 1)) for _ in range(int(rng.integers(1, 5)))]
-        whole = int(np.prod(counts))
-        if whole < passes:
-            counts[-1] *= -(-passes // whole)
-            whole = int(np.prod(counts))
-        strides = [
-            int(rng.choice([step, rng.integers(-9, 10), rng.integers(-99, 99)])) for _ in counts
-        ]
-        loops = tuple(Loop(n, {name: by}) for n, by in zip(counts, strides, strict=True))
-        first = int(rng.integers(0, whole - passes + 1))
-        values = shape.encode("", Nest({}, loops, first, passes))
-        width = shape.places[name]
-        half = 1 << width - 1
-        at = [(each[name] + half) % (1 << width) - half for each in shape.passes("", values)]
-        if max(at) - min(at) < room:
-            start = int(rng.integers(-min(at), room - max(at)))
-            return Nest({name: start}, loops, first, passes)
-
-
-def numbers(nest_: Nest, shape: WalkShape, prefix: str, base: int = 0) -> dict[str, int]:
-    moved = {name: start + base for name, start in nest_.start.items()}
-    return shape.encode(prefix, Nest(moved, nest_.loops, nest_.first, nest_.total))
-
-
 Job = tuple[dict[str, int], dict[str, int]]
 
 
@@ -166,11 +138,14 @@ def random_job(rng: np.random.Generator, sizes: ChipSizes, kind: Kind) -> Job:
         if compressed:
             run = compressed_halves(kept, bits)
         values |= {"compressed": compressed, "index_bits": bits, "kept": kept - 1}
-    shape, room = segment_walk(to.address_bits), 800
-    values |= numbers(nest(rng, shape, segments, room - length, length), shape, "segment_")
+    segment = random_nest(
+        rng, segment_walk(to.address_bits), segments, {"to": 800 - length}, {"to": length}
+    )
+    values |= segment_walk(to.address_bits).encode("segment_", segment)
     values |= {"length": length - 1, "run": run - 1}
-    memory = nest(rng, memory_walk(sizes), runs, MEMORY - run, run)
-    walks = [numbers(memory, memory_walk(sizes), "memory_", base) for base in (BASE // 2, 0)]
+    shape = memory_walk(sizes)
+    memory = random_nest(rng, shape, runs, {"address": MEMORY - run}, {"address": run})
+    walks = [shape.encode("memory_", moved(memory, address=base)) for base in (BASE // 2, 0)]
     return values | walks[0], values | walks[1]
 
 

@@ -14,17 +14,14 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib.wiring import In, Out
 
-from nofm.kernels.errors import InputError
 from nofm.rtl.axi.bus import PAGE_BYTES, Bus, Command
 from nofm.rtl.axi.cases import Bytes, MasterCase, differences, replay_masters
 from nofm.rtl.bench.axi import MemoryCase
 from nofm.rtl.bench.cases import Case
-from nofm.rtl.chip.chunks import Chunks, client_command, client_word
+from nofm.rtl.chip.chunks import client_command, client_word
 from nofm.rtl.chip.share import ReadShare, WriteShare
-from nofm.rtl.chip.turns import Turns
 from nofm.rtl.fields import pack
-from nofm.rtl.hierarchy import Emitted, Unit, emitted, modules, place
-from nofm.rtl.tools.cocotb_runner import SimulationError
+from nofm.rtl.hierarchy import Unit, modules, place
 
 BUSES = {
     "64": Bus(data_bits=64, burst_beats=4, outstanding=3, queue_beats=12, length_bits=16),
