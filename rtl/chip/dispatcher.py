@@ -57,6 +57,7 @@ class Dispatcher(Unit):
     | descriptor | 32 | out | number of the descriptor at hand, from 0 on |
     | offset | 22 | out | its first word in the program |
     | moves | 1 | out | a word or a job is taken in this cycle |
+    | ends | 1 | out | the last job of the descriptor at hand is taken in this cycle |
     | waits_words, waits_idle, waits_unit, waits_end | 1 | out | why nothing moves in this cycle: \
 no word, a unit to wait for is busy, a unit does not take its job, not all are idle at the end |
 
@@ -87,6 +88,7 @@ no word, a unit to wait for is busy, a unit does not take its job, not all are i
             "descriptor": Out(NUMBER_BITS),
             "offset": Out(PROGRAM_BITS),
             "moves": Out(1),
+            "ends": Out(1),
             **{f"waits_{name}": Out(1) for name in WAITS},
         }
         super().__init__(ports)
@@ -187,10 +189,11 @@ no word, a unit to wait for is busy, a unit does not take its job, not all are i
                     m.next = "OFFER"
             with m.State("OFFER"):
                 m.d.comb += self.waits_unit.eq((offered & ~ready).any())
+                m.d.comb += self.ends.eq(~self.waits_unit)
                 m.d.sync += offered.eq(offered & ~ready)
-                with m.If(~self.waits_unit & last):
+                with m.If(self.ends & last):
                     m.next = "END"
-                with m.Elif(~self.waits_unit):
+                with m.Elif(self.ends):
                     m.d.sync += [
                         self.descriptor.eq(self.descriptor + 1),
                         self.offset.eq(self.offset + size),

@@ -39,7 +39,7 @@ class Fetcher(Unit):
     | port | width | direction | |
     |---|---|---|---|
     | start | 1 | in | begin; only when everything of the program before it was taken |
-    | address | granule address | in | of the program, a multiple of 8 bytes; read with `start` |
+    | address | that of a word | in | of the program, in words of 8 bytes; read with `start` |
     | words | 22 | in | of the program; read with `start` |
     | command_valid, command_ready, command_data | 1, 1, `program_command` | out, in, out | |
     | in_valid, in_ready, in_data | 1, 1, `program_beat` | in, out, in | what was read |
@@ -54,10 +54,11 @@ class Fetcher(Unit):
         self.bus = bus
         self.depth = max(LEAST_QUEUE, 1 << (2 * form.longest - 1).bit_length())
         self.module_name = f"nofm_chip_fetcher_{self.depth}_{bus.suffix}"
+        self._inside = (WORD_BYTES // bus.granule_bytes - 1).bit_length()
         super().__init__(
             {
                 "start": In(1),
-                "address": In(bus.granule_address_bits),
+                "address": In(bus.granule_address_bits - self._inside),
                 "words": In(PROGRAM_BITS),
                 "command_valid": Out(1),
                 "command_ready": In(1),
@@ -76,9 +77,8 @@ class Fetcher(Unit):
         bus, chunk = self.bus, self.depth // CHUNKS
         queue = Queue(WORD_BITS, self.depth)
         place(m, platform, "queue", queue)
-        granules = WORD_BYTES // bus.granule_bytes
-        inside = (granules - 1).bit_length()
-        address = Signal(bus.granule_address_bits - inside)
+        inside = self._inside
+        address = Signal.like(self.address, name="next_address")
         # Words that are not asked for; words that the queue can take beside those on their way.
         left = Signal(PROGRAM_BITS)
         room = Signal(range(self.depth + 1), init=self.depth)
@@ -88,7 +88,7 @@ class Fetcher(Unit):
             asks.eq(Mux(left < chunk, left, chunk)),
             self.command_valid.eq((left != 0) & ~(room < chunk)),
             command["address"].eq(Cat(Const(0, inside), address)),
-            command["length"].eq(Cat(Const(granules - 1, inside), (asks - 1)[: len(asks)])),
+            command["length"].eq(Cat(Const((1 << inside) - 1, inside), (asks - 1)[: len(asks)])),
             asked.eq(self.command_valid & self.command_ready),
             leaves.eq(self.word_valid & self.word_ready),
             self.word_valid.eq(queue.out_valid),
@@ -97,13 +97,13 @@ class Fetcher(Unit):
         ]
         m.d.sync += room.eq(room + leaves - Mux(asked, asks, 0))
         with m.If(self.start):
-            m.d.sync += [address.eq(self.address[inside:]), left.eq(self.words)]
+            m.d.sync += [address.eq(self.address), left.eq(self.words)]
         with m.Elif(asked):
             m.d.sync += [address.eq(address + asks), left.eq(left - asks)]
-        self._take(m, queue, split(program_beat(bus), self.in_data), inside)
+        self._take(m, queue, split(program_beat(bus), self.in_data))
         return m
 
-    def _take(self, m: Module, queue: Queue, beat: dict[str, Value], inside: int) -> None:
+    def _take(self, m: Module, queue: Queue, beat: dict[str, Value]) -> None:
         """Beats into the queue, a word a cycle."""
         each = self.bus.data_bits // WORD_BITS
         if each == 1:
@@ -120,6 +120,10 @@ class Fetcher(Unit):
             queue.in_data.eq(held[:WORD_BITS]),
         ]
         with m.If(self.in_valid & self.in_ready):
-            m.d.sync += [holds.eq(1), held.eq(beat["data"]), more.eq(beat["granules"][inside:])]
+            m.d.sync += [
+                holds.eq(1),
+                held.eq(beat["data"]),
+                more.eq(beat["granules"][self._inside :]),
+            ]
         with m.Elif(holds & queue.in_ready):
             m.d.sync += [holds.eq(more != 0), held.eq(held >> WORD_BITS), more.eq(more - 1)]

@@ -5,8 +5,8 @@ that memory gives), `total` (those that it is told of), `idle` and `backpressure
 words, and of every unit), `busy` (the longest time that a job takes), `seed`, `stop_at` (cycle or
 none) and `limit`. Results: `programs` with `jobs` (unit, data, cycle in which it was offered,
 and units that were busy when that was settled), `ended` ("done", "error" or "none"), `cycle` of
-the end, `units_busy` then, `code`, `descriptor`, `offset`, `waits` (cycles by cause), `busy` (at the end) and
-`error`, a text where the protocol was broken.
+the end, `units_busy` then, `code`, `descriptor`, `offset`, `waits` (cycles by cause), `busy` (at
+the end) and `error`, a text where the protocol was broken.
 """
 
 from __future__ import annotations
