@@ -1,0 +1,1 @@
+"""The chip around the engines: memories, movers, control."""
