@@ -110,7 +110,7 @@ class LeftBuffer:
     def loads(self, tile: Tile, pitches: Pitches, base: int) -> Iterator[dict[str, int]]:
         """Jobs that load a tile to where the buffer's element `base` is."""
         channels = tile.channels[1] - tile.channels[0]
-        if self.group_pitch == self.group or channels <= self.group:
+        if self.gathered or self.group_pitch == self.group or channels <= self.group:
             yield self._load(tile, pitches, base, channels, 1)
             return
         whole = channels // self.group

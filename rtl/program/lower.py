@@ -232,20 +232,23 @@ class _Lowering:
         sizes = [Axis(positions=size, size=size) for size in self.small]
         y, x = [Axis()] * (2 - self.rank) + sizes
         window = Window(batch, y, x)
-        by_dimension = []
+        # Place of each tap at the first position, and the positions at which it is in the map.
+        by_dimension, inside = [], []
         for d, (size, count) in enumerate(zip(self.large, self.small, strict=True)):
             begin = [tap * layer.dilation[d] - layer.padding[d][0] for tap in range(layer.kernel[d])]
-            last = begin[-1] + (count - 1) * layer.stride[d]
-            if begin[0] < 0 or last >= size:
-                raise InputError(
-                    f"layer {layer.name!r}: windows that do not overlap must lie within the map "
-                    f"of {size} places, not from {begin[0]} to {last}"
-                )
             by_dimension.append(begin)
+            stride = layer.stride[d]
+            ends = [
+                (min(count, max(0, -(at // stride))), max(0, min(count, (size - at - 1) // stride + 1)))
+                for at in begin
+            ]
+            inside.append(ends)
         steps = [1] * (2 - self.rank) + list(layer.stride)
         down, right_ = ([[0]] * (2 - self.rank)) + by_dimension
         row = written.width * written.channels
         starts = tuple(a * row + b * written.channels for a in down for b in right_)
+        tall, wide = ([[(0, 1)]] * (2 - self.rank)) + inside
+        reach = tuple((a, b) for a in tall for b in wide)
         rows = (
             Loop(x.positions, {"address": steps[1] * written.channels}),
             Loop(y.positions, {"address": steps[0] * row}),
@@ -257,7 +260,7 @@ class _Lowering:
             right = self._right(product, group, Taps(), large=False)
             if isinstance(right, KeptRight):
                 right = replace(right, column_taps=self._taps())
-            out = MapOut(written, group * self.on_large, self.on_large, rows, starts)
+            out = MapOut(written, group * self.on_large, self.on_large, rows, starts, reach)
             return Part(product, left, right, out)
 
         return part

@@ -9,6 +9,10 @@ from nofm.rtl.program.layout import Beats, FeatureMap
 from nofm.rtl.program.walk import Loop, Nest
 
 
+Range = tuple[int, int]
+"""The first, and the last plus one."""
+
+
 @dataclass(frozen=True)
 class Piece:
     """Results that one walk stores: some columns of some rows of a tile.
@@ -35,6 +39,8 @@ class MapOut:
         map, channel, channels: the map; the first channel that is written, and their number.
         rows: loops over positions, x first; each moves "address".
         taps: address of each tap's place at the first position, less the map's.
+        inside: positions along y and along x, from the first to the last plus one, at which each
+            tap's place is in the map; all, where not given.
     """
 
     map: FeatureMap
@@ -42,6 +48,7 @@ class MapOut:
     channels: int
     rows: tuple[Loop, ...]
     taps: tuple[int, ...] = (0,)
+    inside: tuple[tuple[Range, Range], ...] | None = None
 
     def pieces(self, m0: int, m1: int, n0: int, n1: int) -> Iterator[Piece]:
         """Pieces of rows m0 to m1 and columns n0 to n1, less one each."""
@@ -49,8 +56,24 @@ class MapOut:
             first = max(n0, tap * self.channels)
             last = min(n1, (tap + 1) * self.channels)
             start = self.map.address + self.taps[tap] + self.channel + first % self.channels
-            nest = Nest({"address": start}, self.rows, m0, m1 - m0)
-            yield Piece(0, m1 - m0, first - n0, last - first, 1, nest)
+            for begin, end in self._inside(tap, m0, m1):
+                nest = Nest({"address": start}, self.rows, begin, end - begin)
+                yield Piece(begin - m0, end - begin, first - n0, last - first, 1, nest)
+
+    def _inside(self, tap: int, m0: int, m1: int) -> Iterator[Range]:
+        """Positions from m0 to m1, less one, at which a tap's place is in the map: in one piece, or
+        line by line."""
+        width, height = self.rows[0].count, self.rows[1].count
+        (top, bottom), (left, right) = ((0, height), (0, width))
+        if self.inside is not None:
+            (top, bottom), (left, right) = self.inside[tap]
+        if (top, bottom, left, right) == (0, height, 0, width):
+            yield m0, m1
+            return
+        for line in range(m0 // width, -(-m1 // width)):
+            begin, end = max(m0, line * width + left), min(m1, line * width + right)
+            if top <= line % height < bottom and begin < end:
+                yield begin, end
 
 
 @dataclass(frozen=True)

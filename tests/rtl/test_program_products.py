@@ -218,11 +218,13 @@ def pruned(layer: WeightLayer, found: dict[str, Array], stage: str, product: Pro
     if product.pattern.dense:
         return found
     if stage == "wu":
-        raise NotImplementedError
+        gradient = found["gradient"]
+        last = gradient if isinstance(layer, Linear) else np.moveaxis(gradient, 1, -1)
+        rows = prune(last.reshape(-1, last.shape[-1]), product.pattern, axis=0).reshape(last.shape)
+        return {**found, "gradient": rows if isinstance(layer, Linear) else np.moveaxis(rows, -1, 1)}
     taps = by_tap(layer, found["weight"])
     turned = isinstance(layer, Convolution) and layer.transposed
     taps = prune(taps, product.pattern, axis=2 if (stage == "ff") != turned else 3)
-    g, _, large, small = taps.shape
     return {**found, "weight": taps.transpose(0, 3, 2, 1).reshape(found["weight"].shape)}
 
 
@@ -335,13 +337,17 @@ def random_cut(rng: np.random.Generator, product: Product, target: Target) -> Cu
     """A mapping that no search would make."""
     group = product.pattern.m
     dataflow = "ws" if rng.random() < 0.5 else "os"
-    tile = group * int(rng.integers(1, -(-product.length // group) + 1))
+
+    def part(whole: int) -> int:
+        return int(rng.integers(-(-whole // 4), whole + 1))
+
+    tile = group * part(-(-product.length // group))
     cut = Cut(
         dataflow=dataflow,
         interleave=int(rng.integers(1, target.geometry.sums + 1)),
-        tile_m=int(rng.integers(1, product.m + 1)),
+        tile_m=part(product.m),
         tile_length=min(tile, product.length),
-        tile_n=int(rng.integers(1, product.n + 1)),
+        tile_n=part(product.n),
         m_outer=bool(rng.random() < 0.5),
     )
     if dataflow == "os" and cut.tile_length < product.length:
@@ -370,18 +376,16 @@ def check(seed: int) -> tuple[str, int]:
     accelerator, layer = machine(rng), layers(rng)
     target = Target(accelerator)
     pattern = Pattern.parse(str(rng.choice(PATTERNS)))
-    method = METHODS[str(rng.choice(["dense", "srste", "bdwp"]))]
+    method = METHODS[str(rng.choice(["dense", "srste", "sdwp", "bdwp", "sste"]))]
     stage = str(rng.choice(["ff", "bp", "wu"]))
     found = tensors(rng, layer)
     beats = Beats(int(rng.integers(1, 6)), int(rng.integers(1, 6))) if rng.random() < 0.5 else None
     placed = place(layer, found, pattern, beats)
     naive = Naive.of(layer)
     whole = products(layer, stage, method, pattern)
-    try:
-        lowered = lower(layer, stage, method, pattern, placed.at)
-    except InputError as error:
-        assert "windows that do not overlap" in str(error), error
-        return "refused", 0
+    if not whole:  # every place that a tap hits lies in the padding
+        return "nothing", 0
+    lowered = lower(layer, stage, method, pattern, placed.at)
     jobs: list[Job] = []
     lengths = set()
     searched = rng.random() < 0.5
@@ -411,7 +415,11 @@ def compiled(
     rng: np.random.Generator, target: Target, product: Product, parts: list[Part], searched: bool
 ) -> tuple[list[Job], Cut | None]:
     if searched and (cut := mapped(rng, product, target.accelerator)) is not None:
-        finer, jobs = fitting(target, parts, cut)
+        try:
+            finer, jobs = fitting(target, parts, cut)
+        except InputError as error:
+            assert "must fit half" in str(error) or "groups" in str(error), error
+            return [], None
         return jobs, finer
     for _ in range(8):
         cut = random_cut(rng, product, target)
@@ -479,17 +487,20 @@ def reference(
         assert np.isin(own[own != 0], theirs).all()
 
 
-SHARDS = 4
-
-
-@pytest.mark.parametrize("shard", range(SHARDS))
-def test_random_products(shard: int) -> None:
+def test_random_products() -> None:
     """Layers, methods, stages, mappings and machines by chance."""
-    became: dict[str, int] = {}
-    many = 0
-    for seed in range(shard, 320, SHARDS):
+    outcomes: dict[str, int] = {}
+    long = 0
+    for seed in range(200):
         outcome, steps = check(seed)
-        became[outcome] = became.get(outcome, 0) + 1
-        many += steps > 3
-    assert became["done"] >= 50, became
-    assert many >= 15
+        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+        long += steps > 3
+    assert outcomes["done"] >= 160, outcomes
+    assert long >= 60
+
+
+@pytest.mark.slow
+def test_many_random_products() -> None:
+    """As above."""
+    outcomes = [check(seed)[0] for seed in range(200, 2000)]
+    assert outcomes.count("done") >= 1400
