@@ -12,8 +12,9 @@ from nofm.rtl.axi.bus import Bus
 from nofm.rtl.axi.ports import lite_ports, mark, read_ports, write_ports
 from nofm.rtl.chip.chunks import client_bits
 from nofm.rtl.chip.control import Control
-from nofm.rtl.chip.datapath import EVENTS, READERS, SPENT, WRITERS, Datapath
+from nofm.rtl.chip.datapath import READERS, WRITERS, Datapath
 from nofm.rtl.chip.gate import INSIDE, BusGate
+from nofm.rtl.chip.register_file import EVENTS, SPENT
 from nofm.rtl.chip.share import ReadShare, WriteShare
 from nofm.rtl.hierarchy import Unit, place
 from nofm.rtl.program.descriptors import ProgramFormat
@@ -45,7 +46,7 @@ class Chip(Unit):
     |---|---|---|---|
     | s_axi_... | 32 bits of data | | AXI4-Lite slave: the registers |
     | m_axi_... | `bus_bits` of data | | AXI4 master: memory |
-    | interrupt | 1 | out | an event that is enabled came, and was not cleared |
+    | irq | 1 | out | an event that is enabled came, and was not cleared |
     """
 
     def __init__(self, accelerator: Accelerator) -> None:
@@ -53,14 +54,14 @@ class Chip(Unit):
         self.bus = chip_bus(self.sizes)
         self._accelerator = accelerator
         self._form = ProgramFormat.of(accelerator)
-        self._control = Control(accelerator, self.bus, self._form)
+        self._control = Control(accelerator, self.bus)
         self.module_name = "nofm_chip"
         super().__init__(
             {
                 **lite_ports(self._control.map.address_bits),
                 **read_ports(self.bus),
                 **write_ports(self.bus),
-                "interrupt": Out(1),
+                "irq": Out(1),
             }
         )
         mark(self)
@@ -80,7 +81,7 @@ class Chip(Unit):
         for name, member in lite_ports(control.map.address_bits).items():
             inner, outer = getattr(control, name), getattr(self, name)
             m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
-        m.d.comb += self.interrupt.eq(control.interrupt)
+        m.d.comb += self.irq.eq(control.irq)
         self._jobs(m, datapath)
         self._bus(m, reads, writes)
         self._readers(m, reads, datapath)

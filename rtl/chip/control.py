@@ -15,9 +15,18 @@ from nofm.rtl.axi.registers import Registers
 from nofm.rtl.chip.counters import Counters
 from nofm.rtl.chip.dispatcher import WAITS, Dispatcher, job_ports
 from nofm.rtl.chip.fetcher import Fetcher, program_beat, program_command
-from nofm.rtl.chip.register_file import COUNTERS, chip_registers, configuration
+from nofm.rtl.chip.register_file import (
+    ALL_COUNTERS,
+    EVENTS,
+    SPENT,
+    chip_registers,
+    configuration,
+)
 from nofm.rtl.hierarchy import Unit, place
 from nofm.rtl.program.descriptors import FAULTS, WORD_BYTES, ProgramFormat
+
+SPENT_BITS = 32
+"""Bits of what one job of the array is counted to have spent."""
 
 RESET_CYCLES = 4
 """How long units are held in reset."""
@@ -53,6 +62,8 @@ class Control(Unit):
     | write_error, write_response, write_address | 1, 2, `address_bits` | in | of a `WriteMaster` |
     | window_error, window_address | 1, `address_bits` | in | of a `WriteWindow` |
     | window_base, window_limit | granule address + 1 | out | for it |
+    | spent_... | 32 | in | cycles of `SPENT`, in the one in which a job of the array ends |
+    | event_... | 1 | in | what of `EVENTS` happens |
     | read_bytes, written_bytes | up to those of a beat | in | of a `BusGate` |
     | drain | 1 | out | let nothing new onto the bus |
     | quiet | 1 | in | nothing is under way there |
@@ -91,6 +102,8 @@ class Control(Unit):
             "window_address": In(address),
             "window_base": Out(bus.granule_address_bits + 1),
             "window_limit": Out(bus.granule_address_bits + 1),
+            **{f"spent_{name}": In(SPENT_BITS) for name in SPENT},
+            **{f"event_{name}": In(1) for name in EVENTS},
             "read_bytes": In(beat),
             "written_bytes": In(beat),
             "drain": Out(1),
@@ -272,8 +285,10 @@ class Control(Unit):
             "read_bytes": self.read_bytes,
             "written_bytes": self.written_bytes,
             "descriptors": dispatcher.ends,
+            **{f"array_{name}": getattr(self, f"spent_{name}") for name in SPENT},
+            **{name: getattr(self, f"event_{name}") for name in EVENTS},
         }
-        events = {name: events[name] for name in COUNTERS}
+        events = {name: events[name] for name in ALL_COUNTERS}
         for unit in self.form.units:
             events[f"busy_{unit.name}"] = self.unit_busy[unit.number]
         suffix = f"{self.form.digest:08x}_{self.bus.data_bits}"

@@ -14,8 +14,10 @@ from nofm.rtl.axi.bus import Bus
 from nofm.rtl.chip.activation_feeder import ActivationFeeder
 from nofm.rtl.chip.chunks import client_command, client_word
 from nofm.rtl.chip.collector import Collector
+from nofm.rtl.chip.control import SPENT_BITS
 from nofm.rtl.chip.dispatcher import job_ports
 from nofm.rtl.chip.loader import Loader
+from nofm.rtl.chip.register_file import EVENTS, SPENT
 from nofm.rtl.chip.results import Results
 from nofm.rtl.chip.storer import Storer
 from nofm.rtl.chip.update import UpdateUnit
@@ -64,29 +66,6 @@ WRITERS = (
     Client("update", "columns_"),
 )
 """Clients that write memory."""
-
-SPENT_BITS = 32
-"""Bits of what one job of the array is counted to have spent."""
-
-SPENT = {
-    "issue": "The array took a kept weight in each row.",
-    "interleave": "The array waited for its adders.",
-    "activation_port": "The array waited for groups to come through their ports.",
-    "weight_load": "The array waited for weights to be loaded.",
-    "accumulate": "The array waited for sums to come back.",
-    "drain": "The array waited for sums to leave.",
-    "fill": "Sums were on their way through the array.",
-    "stalled_activations": "The array stood still: a row had no activations.",
-    "stalled_weights": "The array stood still: a row or a column had no weights.",
-    "stalled_results": "The array stood still: a column's results were not taken.",
-}
-"""What the array's cycles go to, which it tells at the end of each job."""
-
-EVENTS = {
-    "conflict_activations": "Rows wanted words of one bank of the activation buffer.",
-    "conflict_weights": "Rows or columns wanted words of one bank of the weight buffer.",
-}
-"""What else is counted in every cycle."""
 
 
 class Datapath(Unit):

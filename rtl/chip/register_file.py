@@ -26,7 +26,7 @@ MOST_PATTERNS = 16
 COUNTER_BITS = 48
 """Bits of a performance counter: more than two weeks at 200 MHz."""
 
-CONTROL_OFFSET, COUNTER_OFFSET, UNIT_OFFSET = 0x100, 0x200, 0x280
+CONTROL_OFFSET, COUNTER_OFFSET, UNIT_OFFSET = 0x100, 0x200, 0x300
 """Where parts begin: what a chip has more or fewer of never moves the others."""
 
 EVENTS = ("done", "error")
@@ -42,6 +42,29 @@ COUNTERS: dict[str, str] = {
     "descriptors": "Descriptors that were done.",
 }
 """Performance counters beside those of the units; they begin again with each program."""
+
+SPENT = {
+    "issue": "Cycles in which the array took a kept weight in each row.",
+    "interleave": "Cycles in which it waited for its adders.",
+    "activation_port": "Cycles in which it waited for groups to come through their ports.",
+    "weight_load": "Cycles in which it waited for weights to be loaded.",
+    "accumulate": "Cycles in which it waited for sums to come back.",
+    "drain": "Cycles in which it waited for sums to leave.",
+    "fill": "Cycles in which its last sums were on their way.",
+    "stalled_activations": "Cycles in which it stood still for activations.",
+    "stalled_weights": "Cycles in which it stood still for weights.",
+    "stalled_results": "Cycles in which it stood still, as results were not taken.",
+}
+"""What the array's cycles go to (docs/timing.md); it tells at the end of each of its jobs."""
+
+EVENTS = {
+    "conflict_activations": "Cycles in which rows wanted several words of one bank.",
+    "conflict_weights": "The same of the weight buffer.",
+}
+"""What is counted of the feeders."""
+
+ALL_COUNTERS = {**COUNTERS, **{f"array_{name}": text for name, text in SPENT.items()}, **EVENTS}
+"""All counters but the units' own."""
 
 _SIZES = {
     "rows": "Rows of the array.",
@@ -214,13 +237,13 @@ def _counter(name: str, meaning: str, offset: int) -> Iterator[Register]:
 def counter_names(form: ProgramFormat) -> dict[str, str]:
     """Every performance counter and its meaning."""
     busy = {f"busy_{unit.name}": f"Cycles in which {unit.name} was busy." for unit in form.units}
-    return COUNTERS | busy
+    return ALL_COUNTERS | busy
 
 
 def chip_registers(form: ProgramFormat) -> RegisterMap:
     """The registers of a chip whose programs have this format."""
     found = [*_configuration(), *_control()]
-    for number, (name, meaning) in enumerate(COUNTERS.items()):
+    for number, (name, meaning) in enumerate(ALL_COUNTERS.items()):
         found += _counter(name, meaning, COUNTER_OFFSET + 2 * WORD_BYTES * number)
     for unit in form.units:
         name = f"busy_{unit.name}"

@@ -23,6 +23,7 @@ from nofm.rtl.chip.chunks import (
     client_word,
 )
 from nofm.rtl.chip.turns import Turns
+from nofm.rtl.chip.window import WriteWindow
 from nofm.rtl.fields import split
 from nofm.rtl.hierarchy import Unit, place
 
@@ -89,7 +90,7 @@ class _Share(Unit):
     def _pass(self, m: Module, master: ReadMaster | WriteMaster) -> None:
         """Connect the ports of `master` for AXI and errors."""
         for name, member in self.signature.members.items():
-            if name.startswith("m_axi_") or "error" in name:
+            if name.startswith("m_axi_") or name in error_ports(self.bus):
                 outer, inner = getattr(self, name), getattr(master, name)
                 m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
 
@@ -206,6 +207,8 @@ class WriteShare(_Share):
     | busy | 1 | out | a command that was taken is not done |
     | clear_error, error, error_response, error_address | | | those of the master |
     | m_axi_aw..., m_axi_w..., m_axi_b... | | | those of the master |
+    | window_base, window_limit | granule address + 1 | in | with a window: as of `WriteWindow` |
+    | window_error, window_address | 1, `address_bits` | out | likewise |
 
     A client's commands take its words as those of a master of its own do.
 
@@ -213,8 +216,11 @@ class WriteShare(_Share):
     alone gets that if its queue holds two chunks. A run that begins inside a beat costs a beat more
     for each chunk, as both write a part of it.
 
+    With a window, chunks that lie outside of it are not written: `WriteWindow`.
+
     Args:
         bus, clients, chunk_beats, queue_beats: as of `ReadShare`.
+        window: whether there is one.
 
     Raises:
         InputError: a size is outside of these.
@@ -226,6 +232,8 @@ class WriteShare(_Share):
         clients: int,
         chunk_beats: int = CHUNK_BEATS,
         queue_beats: int = QUEUE_BEATS,
+        *,
+        window: bool = False,
     ) -> None:
         words = {
             "in_valid": In(clients),
@@ -233,6 +241,14 @@ class WriteShare(_Share):
             "in_data": In(clients * bus.data_bits),
             "done": Out(clients),
         }
+        self.window = window
+        if window:
+            words |= {
+                "window_base": In(bus.granule_address_bits + 1),
+                "window_limit": In(bus.granule_address_bits + 1),
+                "window_error": Out(1),
+                "window_address": Out(bus.address_bits),
+            }
         super().__init__(
             "write", bus, clients, chunk_beats, queue_beats, {**words, **write_ports(bus)}
         )
@@ -243,19 +259,23 @@ class WriteShare(_Share):
         master = WriteMaster(bus)
         place(m, platform, "master", master)
         self._pass(m, master)
+        to: WriteMaster | WriteWindow = master
+        refused, refused_tag = Signal(), Signal(bus.tag_bits)
+        if self.window:
+            to = self._window(m, platform, master, refused, refused_tag)
         # Words in each client's queue that belong to no chunk that was taken.
         spare = [Signal(range(self.queue_beats + 2), name=f"spare{each}") for each in clients]
         # Whose words go to the master, and how many.
         goes = Queue(client_bits(self.clients) + self.chunk_beats.bit_length(), BUFFER)
         place(m, platform, "goes", goes)
-        turns, chunk = self._choose(m, platform, spare, master.command_ready & goes.in_ready)
-        command = split(write_command(bus), master.command_data)
+        turns, chunk = self._choose(m, platform, spare, to.command_ready & goes.in_ready)
+        command = split(write_command(bus), to.command_data)
         m.d.comb += [
-            master.command_valid.eq(turns.any & goes.in_ready),
+            to.command_valid.eq(turns.any & goes.in_ready),
             command["address"].eq(chunk.address),
             command["length"].eq(chunk.length),
             command["tag"].eq(Cat(chunk.last, turns.chosen)),
-            goes.in_valid.eq(turns.any & master.command_ready),
+            goes.in_valid.eq(turns.any & to.command_ready),
             goes.in_data.eq(Cat(turns.chosen, chunk.words)),
             self.busy.eq(chunk.waits | master.busy),
         ]
@@ -264,7 +284,7 @@ class WriteShare(_Share):
         sent, moves, last = Signal.like(chunk.words), Signal(), Signal()
         m.d.comb += [
             Cat(owner, words).eq(goes.out_data),
-            moves.eq(master.in_valid & master.in_ready),
+            moves.eq(to.in_valid & to.in_ready),
             last.eq(sent + 1 == words),
             goes.out_ready.eq(moves & last),
         ]
@@ -273,8 +293,8 @@ class WriteShare(_Share):
 
         queues = [Queue(bus.data_bits, self.queue_beats) for _ in clients]
         m.d.comb += [
-            master.in_valid.eq(goes.out_valid & Array(queue.out_valid for queue in queues)[owner]),
-            master.in_data.eq(Array(queue.out_data for queue in queues)[owner]),
+            to.in_valid.eq(goes.out_valid & Array(queue.out_valid for queue in queues)[owner]),
+            to.in_data.eq(Array(queue.out_data for queue in queues)[owner]),
         ]
         for each, queue in enumerate(queues):
             place(m, platform, f"queue{each}", queue)
@@ -283,7 +303,7 @@ class WriteShare(_Share):
                 queue.in_valid.eq(self.in_valid[each]),
                 queue.in_data.eq(self.in_data.word_select(each, bus.data_bits)),
                 self.in_ready[each].eq(queue.in_ready),
-                queue.out_ready.eq(goes.out_valid & (owner == each) & master.in_ready),
+                queue.out_ready.eq(goes.out_valid & (owner == each) & to.in_ready),
                 comes.eq(queue.in_valid & queue.in_ready),
                 takes.eq(turns.serve & (turns.chosen == each)),
                 self.done[each].eq(
@@ -292,3 +312,30 @@ class WriteShare(_Share):
             ]
             m.d.sync += spare[each].eq(spare[each] + comes - Mux(takes, chunk.words, 0))
         return m
+
+    def _window(
+        self,
+        m: Module,
+        platform: Any,
+        master: WriteMaster,
+        refused: Signal,
+        refused_tag: Signal,
+    ) -> WriteWindow:
+        """The window before the master."""
+        window = WriteWindow(self.bus)
+        place(m, platform, "window", window)
+        for stream in ("command", "in"):
+            for what in ("valid", "data"):
+                given = getattr(window, f"to_{stream}_{what}")
+                m.d.comb += getattr(master, f"{stream}_{what}").eq(given)
+            ready = getattr(window, f"to_{stream}_ready")
+            m.d.comb += ready.eq(getattr(master, f"{stream}_ready"))
+        m.d.comb += [
+            window.base.eq(self.window_base),
+            window.limit.eq(self.window_limit),
+            self.window_error.eq(window.error),
+            self.window_address.eq(window.error_address),
+            refused.eq(window.refused),
+            refused_tag.eq(window.refused_tag),
+        ]
+        return window

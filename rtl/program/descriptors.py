@@ -16,10 +16,13 @@ from functools import cached_property
 
 from nofm.dataflow.accelerator import Accelerator
 from nofm.kernels.errors import InputError
+from nofm.rtl.pregeneration.geometry import Geometry as UpdateGeometry
 from nofm.rtl.program.feed import activation_feed_fields, weight_feed_fields
 from nofm.rtl.program.load import activation_load_fields, weight_load_fields
 from nofm.rtl.program.results import collect_fields, store_fields
 from nofm.rtl.program.sizes import ChipSizes
+from nofm.rtl.program.update import update_fields
+from nofm.rtl.program.vector import vector_fields
 
 WORD_BITS, WORD_BYTES = 64, 8
 
@@ -103,6 +106,16 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "store": Operation(
         0x05, "results into memory", {"store": lambda a: store_fields(ChipSizes.of(a))}
+    ),
+    "vector": Operation(
+        0x06,
+        "element-wise work, pooling and sums, from memory to memory",
+        {"vector": lambda a: vector_fields(ChipSizes.of(a))},
+    ),
+    "update": Operation(
+        0x07,
+        "new weights and their compressed forms, from memory to memory",
+        {"update": lambda a: update_fields(ChipSizes.of(a), UpdateGeometry.of(a))},
     ),
 }
 """Every operation. Units are numbered in this order, so a new one comes last."""

@@ -117,9 +117,7 @@ class WeightOut:
                 nest = Nest(
                     {"address": start}, loops, (first - begin) * slots, (last - first) * slots
                 )
-                yield Piece(
-                    first - m0, last - first, column + inside - n0, width, slots, nest
-                )
+                yield Piece(first - m0, last - first, column + inside - n0, width, slots, nest)
 
     def _slots(self, n0: int, n1: int, e: int) -> Iterator[tuple[int, int, int, int, int]]:
         """Runs of slots: the first, their number, the first column inside, how many are taken, and

@@ -400,5 +400,3 @@ def _together(
             if k < len(queue):
                 yield Job(queue[k].unit, queue[k].fields, waits)
                 waits = frozenset()
-
-

@@ -1,5 +1,4 @@
-"""How a product is cut into tiles, and the order of its steps (docs/timing.md, "The tile pipeline").
-"""
+"""How a product is cut into tiles, and the order of its steps (docs/timing.md, "The tile pipeline")."""
 
 from __future__ import annotations
 
