@@ -152,8 +152,8 @@ class Control(Unit):
     def _start(
         self, m: Module, registers: Registers, fetcher: Fetcher, dispatcher: Dispatcher
     ) -> Value:
-        """Begin a program; gives whether it was to begin and does not fit into the addresses."""
-        wanted, outside = Signal(), Signal()
+        """Begin a program; gives whether one was to begin that does not fit into the addresses."""
+        wanted, outside, refused = Signal(), Signal(), Signal()
         end = Signal(len(self._program) + 1)
         at = Cat(registers.program_low_value, registers.program_high_value)
         m.d.comb += [
@@ -169,9 +169,10 @@ class Control(Unit):
             dispatcher.start.eq(self._starts),
             dispatcher.words.eq(registers.program_words_value),
         ]
+        m.d.sync += refused.eq(wanted & outside)
         with m.If(wanted):
             m.d.sync += self._program.eq(at)
-        return wanted & outside
+        return refused
 
     def _wire(
         self, m: Module, registers: Registers, fetcher: Fetcher, dispatcher: Dispatcher
@@ -203,9 +204,10 @@ class Control(Unit):
     def _causes(self, dispatcher: Dispatcher, begins: Value, stalled: Value) -> list[Cause]:
         """Every error, those that are told first before others; programs' own have their code from
         the dispatcher."""
-        at = Cat(Const(0, 3), (self._program + dispatcher.offset)[: len(self._program)])
+        inside = Const(0, len(self.read_address) - len(self._program))
+        at = Cat(inside, (self._program + dispatcher.offset)[: len(self._program)])
         causes = [
-            Cause("address", begins, at),
+            Cause("address", begins, Cat(inside, self._program)),
             Cause("", dispatcher.error, at),
             Cause("window", self.window_error, self.window_address),
             Cause("read", self.read_error, self.read_address, self.read_response),

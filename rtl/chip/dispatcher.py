@@ -128,17 +128,13 @@ no word, a unit to wait for is busy, a unit does not take its job, not all are i
             m.d.sync += [self.error.eq(1), self.error_code.eq(value)]
             m.next = "HALT"
 
-        m.d.comb += self.busy.eq(1)
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += self.busy.eq(0)
-                with m.If(self.start):
-                    m.d.sync += [self.descriptor.eq(0), self.offset.eq(0), left.eq(self.words)]
-                    m.next = "HEADER"
-                    with m.If(self.words == 0):
-                        fault(FAULTS["unfinished"].code)
+        with m.FSM() as fsm:
+            with m.State("IDLE"), m.If(self.start):
+                m.d.sync += [self.descriptor.eq(0), self.offset.eq(0), left.eq(self.words)]
+                m.next = "HEADER"
+                with m.If(self.words == 0):
+                    fault(FAULTS["unfinished"].code)
             with m.State("HEADER"):
-                m.d.comb += [self.word_ready.eq(~self.stop), self.waits_words.eq(~self.word_valid)]
                 m.d.sync += [
                     self._index.eq(0),
                     self._count.eq(header["length"]),
@@ -159,7 +155,6 @@ no word, a unit to wait for is busy, a unit does not take its job, not all are i
                     with m.If(code != 0):
                         fault(code)
             with m.State("PAYLOAD"):
-                m.d.comb += [self.word_ready.eq(~self.stop), self.waits_words.eq(~self.word_valid)]
                 with m.If(self.stop):
                     m.next = "HALT"
                 with m.Elif(self.word_valid):
@@ -180,16 +175,12 @@ no word, a unit to wait for is busy, a unit does not take its job, not all are i
                 with m.If(found != wanted):
                     fault(FAULTS["checksum"].code)
             with m.State("WAIT"):
-                m.d.comb += self.waits_idle.eq(blocked)
-                m.d.sync += offered.eq(0)
                 with m.If(self.stop):
                     m.next = "HALT"
                 with m.Elif(~blocked):
                     m.d.sync += offered.eq(self._units())
                     m.next = "OFFER"
             with m.State("OFFER"):
-                m.d.comb += self.waits_unit.eq((offered & ~ready).any())
-                m.d.comb += self.ends.eq(~self.waits_unit)
                 m.d.sync += offered.eq(offered & ~ready)
                 with m.If(self.ends & last):
                     m.next = "END"
@@ -201,16 +192,26 @@ no word, a unit to wait for is busy, a unit does not take its job, not all are i
                     ]
                     m.next = "HEADER"
             with m.State("END"):
-                m.d.comb += self.waits_end.eq(self.unit_busy.any())
                 with m.If(self.stop):
                     m.next = "HALT"
                 with m.Elif(~self.waits_end):
                     m.next = "DONE"
             with m.State("DONE"):
-                m.d.comb += self.done.eq(1)
                 m.next = "IDLE"
             with m.State("HALT"):
-                m.d.comb += self.busy.eq(0)
+                pass
+        now = fsm.ongoing
+        takes = now("HEADER") | now("PAYLOAD")
+        m.d.comb += [
+            self.busy.eq(~(now("IDLE") | now("HALT"))),
+            self.done.eq(now("DONE")),
+            self.word_ready.eq(takes & ~self.stop),
+            self.ends.eq(now("OFFER") & ~(offered & ~ready).any()),
+            self.waits_words.eq(takes & ~self.word_valid),
+            self.waits_idle.eq(now("WAIT") & blocked),
+            self.waits_unit.eq(now("OFFER") & ~self.ends),
+            self.waits_end.eq(now("END") & self.unit_busy.any()),
+        ]
         return m
 
     def _header_fault(

@@ -332,7 +332,11 @@ MUTANTS: dict[str, tuple[str, str, str]] = {
         "(self.unit_busy & wait)",
         "(self.unit_busy & wait)[1:]",
     ),
-    "it does not wait at the end": ("elaborate", "self.unit_busy.any())", "self.unit_busy[0])"),
+    "it does not wait at the end": (
+        "elaborate",
+        'now("END") & self.unit_busy.any()',
+        'now("END") & self.unit_busy[0]',
+    ),
     "the end comes without being asked for": ("_header_fault", "~last & ends", "0"),
     "words behind the end do not count": ("_header_fault", "last & ~ends", "0"),
     "a descriptor may be longer than the program": ("_header_fault", "~fits", "0"),
@@ -348,8 +352,8 @@ MUTANTS: dict[str, tuple[str, str, str]] = {
     ),
     "the next one begins too early": (
         "elaborate",
-        "self.waits_unit.eq((offered & ~ready).any())",
-        "self.waits_unit.eq((offered & ~ready).all())",
+        "~(offered & ~ready).any()",
+        "~(offered & ~ready).all()",
     ),
 }
 """A method of the dispatcher, and what is changed in it."""
