@@ -19,7 +19,7 @@ from cocotb.clock import Clock
 from cocotb.task import bridge
 from cocotb.triggers import RisingEdge
 
-from nofm.dataflow.accelerator import Accelerator
+from nofm.dataflow.accelerator import from_toml
 from nofm.rtl.driver import ChipError, Driver, TimeOut
 
 from .axi import Memory, MemoryCase
@@ -54,7 +54,7 @@ class Runs:
     def go(self) -> None:
         """What a host does."""
         told = self.told
-        accelerator = Accelerator.from_toml(told["hardware"])
+        accelerator = from_toml(told["hardware"], "the accelerator")
         driver = Driver(self.board, accelerator, poll_seconds=POLL_CYCLES * SECOND)
         driver.reset()
         driver.allow_writes(*told["window"])

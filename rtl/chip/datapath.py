@@ -228,9 +228,10 @@ class Datapath(Unit):
         for kind, clients in (("read", READERS), ("write", WRITERS)):
             for lane, client in enumerate(clients):
                 for port, outer, into in self._client_ports(kind, client):
-                    inner = getattr(self.units[client.unit], port)
-                    of = getattr(self, outer).word_select(lane, len(inner))
-                    m.d.comb += inner.eq(of) if into else of.eq(inner)
+                    inner, lanes = getattr(self.units[client.unit], port), getattr(self, outer)
+                    # A loader does not ask whether a word is its command's last.
+                    lane_of = lanes.word_select(lane, len(lanes) // len(clients))
+                    m.d.comb += inner.eq(lane_of) if into else lane_of.eq(inner)
 
     @staticmethod
     def _client_ports(kind: str, client: Client) -> Iterator[tuple[str, str, bool]]:
