@@ -51,8 +51,8 @@ CHIPS = {
     "one of everything": chip(
         rows=1, columns=1, port=1, index_bits=1, activation_depth=60, weight_depth=48
     ),
-    "a word is a piece, one bank": chip(
-        rows=1, columns=8, port=4, activation_banks=1, activation_depth=40, weight_banks=8
+    "a word is a piece, two banks": chip(
+        rows=1, columns=8, port=4, activation_banks=2, activation_depth=20, weight_banks=8
     ),
     "many lanes": chip(rows=9, columns=16, port=4, activation_banks=16, weight_banks=16),
 }
@@ -93,10 +93,8 @@ def activation_job(rng: np.random.Generator, sizes: ChipSizes, half: int, **fixe
     take = 1 << int(rng.integers(0, sizes.port.bit_length()))
     gather = int(rng.integers(1, sizes.port)) if take == 1 and sizes.port > 1 else 0
     outer = int(rng.integers(0, 3))
-    lanes_last = int(rng.integers(1, sizes.rows + 1))
     values: Values = {
         "outer": outer,
-        "lanes_last": lanes_last,
         "repeats": int(rng.integers(0, 3)),
         "take": take - 1 - (int(rng.integers(0, take)) if rng.random() < 0.3 else 0),
         "gather": gather if rng.random() < 0.7 else 0,
@@ -112,7 +110,7 @@ def activation_job(rng: np.random.Generator, sizes: ChipSizes, half: int, **fixe
             return take * int(rng.integers(-most, most + 1))
         return int(rng.integers(-1, 3))
 
-    held = outer * sizes.rows + lanes_last
+    held = outer * sizes.rows + int(rng.integers(1, sizes.rows + 1))
     for prefix, passes in (("held_", held), ("inner_", int(rng.integers(1, 14)))):
         values |= walk.encode(prefix, total_nest(rng, walk, passes, stride))
         for axis in AXES:
@@ -135,7 +133,6 @@ def weight_job(rng: np.random.Generator, sizes: ChipSizes, half: int, **fixed: i
     values: Values = {
         "to_rows": to_rows,
         "outer": outer,
-        "lanes_last": int(rng.integers(1, sizes.rows + 1)),
         "hold_once": int(rng.integers(0, 2)),
         "full": int(rng.integers(0, 2)),
         "size_n": int(rng.integers(1, 30)),
@@ -144,11 +141,7 @@ def weight_job(rng: np.random.Generator, sizes: ChipSizes, half: int, **fixed: i
     }
     to_rows, outer = values["to_rows"], values["outer"]
     lanes = sizes.rows if to_rows else sizes.columns
-    last = values["lanes_last"] if to_rows else lanes
-    held = lanes if values["hold_once"] and outer else last
-    held += 0 if values["hold_once"] else outer * lanes
-    if to_rows and values["hold_once"] and outer == 0:
-        held = last
+    held = (0 if values["hold_once"] else outer) * lanes + int(rng.integers(1, lanes + 1))
     span = sizes.weight_elements // 2
     most = max(1, span // 12)
 
@@ -294,7 +287,6 @@ def plain_job(side: Feeding, passes: int, outer: int, repeats: int = 0) -> Value
         walk = map_walk(sizes)
         return {
             "outer": outer,
-            "lanes_last": lanes,
             "repeats": repeats,
             **walk.encode("held_", held),
             **walk.encode("inner_", inner),
@@ -305,7 +297,6 @@ def plain_job(side: Feeding, passes: int, outer: int, repeats: int = 0) -> Value
     return {
         "to_rows": int(sizes.rows > sizes.columns),
         "outer": outer,
-        "lanes_last": lanes,
         "hold_once": 0,
         **columns.encode("held_", held),
         "full": 0,

@@ -81,7 +81,6 @@ class Product:
             held, inner = (vector,), (beat, group)
         return {
             "outer": folds.outer - 1,
-            "lanes_last": folds.rows_last,
             "repeats": folds.columns - 1,
             **walk.encode("held_", Nest({}, held)),
             **walk.encode("inner_", Nest({}, inner)),
@@ -118,7 +117,6 @@ class Product:
         return {
             "to_rows": int(job.dataflow == "ws"),
             "outer": folds.outer - 1,
-            "lanes_last": folds.rows_last if job.dataflow == "ws" else SIZES.rows,
             "hold_once": int(job.dataflow == "os"),
             **walk.encode("held_", Nest({}, held)),
             "full": int(folds.columns > 1),
@@ -263,7 +261,6 @@ def test_convolutions_go_by_in_a_pass_a_cycle(tmp_path: Path) -> None:
         folds = -(-count // rows)
         fields = {
             "outer": folds - 1,
-            "lanes_last": count - (folds - 1) * rows,
             "repeats": 0,
             **walk.encode("held_", Nest(start, held)),
             **walk.encode("inner_", Nest({}, inner)),
