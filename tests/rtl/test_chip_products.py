@@ -10,20 +10,33 @@ from typing import Any
 
 import numpy as np
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib.wiring import In
 
-from nofm.dataflow.accelerator import load
+from nofm.dataflow.accelerator import Accelerator, load
 from nofm.kernels.compressed import Compressed, compress
 from nofm.kernels.pattern import Pattern
-from nofm.kernels.reference import Halves
+from nofm.kernels.reference import Halves, matmul
+from nofm.rtl.bench.cases import Case
 from nofm.rtl.chip.activation_feeder import ActivationFeeder
 from nofm.rtl.chip.cases import Feeding, Job, Values
+from nofm.rtl.chip.lag import activation_lag, weight_lag
 from nofm.rtl.chip.weight_feeder import WeightFeeder
+from nofm.rtl.hierarchy import Unit, modules, place
 from nofm.rtl.program.feed import column_walk, map_walk
 from nofm.rtl.program.sizes import ChipSizes
 from nofm.rtl.program.walk import Loop, Nest
+from nofm.rtl.stce.cases import STALLS
 from nofm.rtl.stce.geometry import Geometry
 from nofm.rtl.stce.job import StceJob
-from nofm.rtl.stce.streams import activation_lanes, column_weight_lanes, row_weight_lanes
+from nofm.rtl.stce.stce import Stce
+from nofm.rtl.stce.streams import (
+    activation_lanes,
+    column_weight_lanes,
+    result_lanes,
+    row_weight_lanes,
+)
+from nofm.rtl.tools.cocotb_runner import replay
 
 ACCELERATOR = load("sat-4x4").with_values(
     **{"buffers.activation_kib": 4, "buffers.weight_kib": 4, "buffers.output_kib": 4}
@@ -38,7 +51,17 @@ class Product:
     A row of activations lies in whole words, weights by group, kept element and column.
     """
 
-    def __init__(self, dataflow: Any, pattern: Pattern, m: int, length: int, n: int, v: int):
+    def __init__(
+        self,
+        dataflow: Any,
+        pattern: Pattern,
+        m: int,
+        length: int,
+        n: int,
+        v: int,
+        accelerator: Accelerator = ACCELERATOR,
+    ):
+        self.sizes, self.geometry = ChipSizes.of(accelerator), Geometry.of(accelerator)
         rng = np.random.default_rng([m, length, n])
         self.groups = pattern.groups(length)
         self.job = StceJob(
@@ -48,13 +71,13 @@ class Product:
         self.activations: Halves = rng.standard_normal((1, m, 1, length)).astype(np.float16)
         dense = rng.standard_normal((1, 1, length, n)).astype(np.float16)
         self.weights: Compressed = compress(dense, pattern)
-        self.folds = self.job.folds(GEOMETRY)
+        self.folds = self.job.folds(self.geometry)
 
     @property
     def pitch(self) -> int:
         """Elements from one row of activations to the next."""
         whole = self.groups * self.job.pattern.m
-        return -(-whole // SIZES.port) * SIZES.port
+        return -(-whole // self.sizes.port) * self.sizes.port
 
     def activation_data(self) -> list[int]:
         rows = np.zeros((self.job.m, self.pitch), np.uint16)
@@ -71,10 +94,10 @@ class Product:
         return [int(x) for x in words.reshape(-1)]
 
     def activation_values(self) -> Values:
-        walk, job, folds = map_walk(SIZES), self.job, self.folds
-        beats = -(-job.pattern.m // SIZES.port)
+        walk, job, folds = map_walk(self.sizes), self.job, self.folds
+        beats = -(-job.pattern.m // self.sizes.port)
         group = Loop(self.groups, {"at": job.pattern.m, "c": job.pattern.m})
-        beat = Loop(beats, {"at": SIZES.port, "c": SIZES.port})
+        beat = Loop(beats, {"at": self.sizes.port, "c": self.sizes.port})
         vector = Loop(job.m, {"at": self.pitch, "y": 1})
         held, inner = ((group,), (beat, vector))
         if job.dataflow == "os":
@@ -85,12 +108,17 @@ class Product:
             **walk.encode("held_", Nest({}, held)),
             **walk.encode("inner_", Nest({}, inner)),
             **{"size_c": self.length, "size_y": job.m, "size_x": 1},
-            "take": min(SIZES.port, job.pattern.m) - 1,
+            "take": min(self.sizes.port, job.pattern.m) - 1,
             **{"gather": 0, "skew": 1},
         }
 
     def weight_values(self) -> Values:
-        walk, job, folds, columns = column_walk(SIZES), self.job, self.folds, SIZES.columns
+        walk, job, folds, columns = (
+            column_walk(self.sizes),
+            self.job,
+            self.folds,
+            self.sizes.columns,
+        )
         kept = job.pattern.n
         group = Loop(self.groups, {"at": kept * job.n})
         entry = Loop(kept, {"at": job.n})
@@ -127,6 +155,24 @@ class Product:
         }
 
 
+SMALL = ACCELERATOR.with_values(
+    **{
+        "array.rows": 3,
+        "array.columns": 2,
+        "array.interleave": 4,
+        "array.group_port_elements": 4,
+        "array.weight_registers": 2,
+        "array.patterns": ["1:4", "2:4", "2:8"],
+    }
+)
+SMALL_PRODUCTS = [
+    Product("ws", Pattern(2, 8), 5, 35, 5, 4, SMALL),
+    Product("os", Pattern(2, 4), 4, 10, 9, 3, SMALL),
+    Product("ws", Pattern(1, 4), 4, 17, 2, 4, SMALL),
+    Product("ws", Pattern(2, 2), 6, 9, 3, 4, SMALL),
+    Product("os", Pattern(2, 8), 7, 20, 5, 4, SMALL),
+]
+
 PRODUCTS = [
     Product("ws", Pattern(2, 8), 7, 61, 9, 8),
     Product("ws", Pattern(1, 4), 6, 17, 4, 8),
@@ -137,6 +183,91 @@ PRODUCTS = [
     Product("os", Pattern(2, 4), 3, 10, 21, 3),
     Product("os", Pattern(1, 1), 5, 13, 10, 2),
 ]
+
+
+class Fed(Unit):
+    """The array with its feeders."""
+
+    def __init__(self, geometry: Geometry, sides: dict[str, Feeding]) -> None:
+        self.sides = sides
+        self.stce = Stce(geometry)
+        self.module_name = "nofm_chip_fed"
+        array = self.stce.signature.members
+        shown = ("job_", "results_", "done", "count_")
+        super().__init__(
+            {
+                **{name: port for name, port in array.items() if name.startswith(shown)},
+                **{
+                    f"{what}_{name}": port
+                    for what, side in sides.items()
+                    for name, port in side.bench.signature.members.items()
+                    if name.startswith(("job_", "write_"))
+                },
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        stce = self.stce
+        place(m, platform, "stce", stce)
+        own = dict(stce.signature.members)
+        for what, side in self.sides.items():
+            bench = side.bench
+            place(m, platform, what, bench)
+            for name, port in bench.signature.members.items():
+                if name.startswith(("job_", "write_")):
+                    ours, theirs = getattr(self, f"{what}_{name}"), getattr(bench, name)
+                elif name in own and name not in dict(self.signature.members):
+                    ours, theirs = getattr(stce, name), getattr(bench, name)
+                else:
+                    continue
+                m.d.comb += theirs.eq(ours) if port.flow is In else ours.eq(theirs)
+        for name, port in own.items():
+            if name in dict(self.signature.members):
+                ours, theirs = getattr(self, name), getattr(stce, name)
+                m.d.comb += theirs.eq(ours) if port.flow is In else ours.eq(theirs)
+        return m
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backpressure", ["steady", "bursts:3:20"])
+def test_the_array_computes_what_it_is_fed(backpressure: str, tmp_path: Path) -> None:
+    """With queues that hold the lag, and no word more."""
+    sizes, geometry = ChipSizes.of(SMALL), Geometry.of(SMALL)
+    sides = {
+        "activation": Feeding(sizes, ActivationFeeder(sizes, activation_lag(geometry))),
+        "weight": Feeding(sizes, WeightFeeder(sizes, weight_lag(geometry))),
+    }
+    inputs: dict[str, Any] = {"job": [[each.job.encode(geometry) for each in SMALL_PRODUCTS]]}
+    for what, side in sides.items():
+        jobs = []
+        for number, each in enumerate(SMALL_PRODUCTS):
+            values = each.weight_values() if what == "weight" else each.activation_values()
+            data = each.weight_data() if what == "weight" else each.activation_data()
+            at = number % 2 * (side.elements // 2)
+            values["held_start_at"] += at
+            jobs.append(Job(values, at, data))
+        for stream, words in side.case(what, jobs).inputs.items():
+            inputs[f"{what}_{stream}"] = words
+    results: list[list[int]] = [[] for _ in range(geometry.columns)]
+    for each in SMALL_PRODUCTS:
+        golden = matmul(each.activations, each.weights)
+        for lane, more in zip(results, result_lanes(geometry, each.job, golden), strict=True):
+            lane += more
+    case = Case(
+        name="products",
+        inputs=inputs,
+        outputs={"results": results},
+        jobs=len(SMALL_PRODUCTS),
+        limit=8000,
+        backpressure={"results": backpressure},
+    )
+    top = Fed(geometry, sides)
+    done = replay(
+        modules(top), top.module_name, [case], folder=tmp_path, tool="icarus", counters=STALLS
+    )
+    (found,) = done.results["cases"]
+    assert found["bit_exact"], (found["error"], found["differences"])
 
 
 def test_widths_are_those_of_the_array() -> None:
