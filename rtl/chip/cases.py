@@ -198,7 +198,7 @@ class Feeding:
             inputs={"job": [words], "write": [writes]},
             outputs=outputs,
             jobs=len(jobs),
-            limit=2000 + 6 * len(writes) + 30 * out,
+            limit=2000 + 6 * len(writes) + 10 * out,
             seed=seed,
             **options,
         )

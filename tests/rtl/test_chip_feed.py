@@ -106,7 +106,8 @@ def activation_job(rng: np.random.Generator, sizes: ChipSizes, half: int, **fixe
         "take": take - 1 - (int(rng.integers(0, take)) if rng.random() < 0.3 else 0),
         "gather": gather if rng.random() < 0.7 else 0,
         "skew": int(rng.integers(0, 2)),
-        **{f"size_{axis}": int(rng.integers(1, 12)) for axis in AXES},
+        # Above 2^15 a size is no limit: only what is negative lies outside.
+        **{f"size_{axis}": int(rng.choice([*range(1, 12), 40_000])) for axis in AXES},
         **fixed,
     }
     span = sizes.activation_elements // 2
