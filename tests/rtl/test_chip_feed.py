@@ -398,7 +398,7 @@ MUTANTS = {
     ),
     "lanes are served twice": (Buffer, "_rounds", "Mux(again, left, reads)", "reads"),
     "what gives nothing waits": (Buffer, "_rounds", "gives & ~held", "reads & ~held"),
-    "too many are on their way": (Buffer, "_spare", "self.ahead + self.stages", "0"),
+    "too many are on their way": (Buffer, "_read", "REQUESTS, self._spare", "REQUESTS, 0"),
     "a broadcast takes turns": (Buffer, "_blocks", " & ~Cat(same).any()", ""),
     # Beats.
     "words are not aligned": (BeatLane, "elaborate", "[self.first]", "[0]"),
@@ -442,7 +442,7 @@ def test_a_mutant_is_caught(
     )
     try:
         side = feeding(CHIPS["a piece is several words"], what)
-        given = cases(side, 8, 1)
+        given = cases(side, 6, 1)
         results = side.play(given, tmp_path)
         if not wrong(given, results):
             test_every_cycle_is_accounted_for(what, tmp_path)

@@ -15,15 +15,17 @@ from amaranth.lib.wiring import In
 
 from nofm.dataflow.accelerator import Accelerator, load
 from nofm.kernels.compressed import Compressed, compress
+from nofm.kernels.errors import InputError
 from nofm.kernels.pattern import Pattern
 from nofm.kernels.reference import Halves, matmul
 from nofm.rtl.bench.cases import Case
 from nofm.rtl.chip.activation_feeder import ActivationFeeder
+from nofm.rtl.chip.banks import BufferSizes
 from nofm.rtl.chip.cases import Feeding, Job, Values
 from nofm.rtl.chip.lag import activation_lag, weight_lag
 from nofm.rtl.chip.weight_feeder import WeightFeeder
 from nofm.rtl.hierarchy import Unit, modules, place
-from nofm.rtl.program.feed import column_walk, map_walk
+from nofm.rtl.program.feed import activation_beats, column_walk, map_walk
 from nofm.rtl.program.sizes import ChipSizes
 from nofm.rtl.program.walk import Loop, Nest
 from nofm.rtl.stce.cases import STALLS
@@ -420,3 +422,14 @@ def test_convolutions_go_by_in_a_pass_a_cycle(tmp_path: Path) -> None:
         assert found["jobs"][-1]["count_conflict"] == 0
     done = [job["done_cycle"] for job in results[1]["jobs"]]
     assert np.diff(done).tolist()[1:] == (passes[:2] * 3)[2:]
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(InputError) as caught:
+        BufferSizes(lanes=4, word=2, element_bits=16, banks=2, depth=8, piece=8)
+    assert str(caught.value) == (
+        "banks of a buffer must be 4 or more for pieces of 8 elements in words of 2, not 2"
+    )
+    values = PRODUCTS[0].activation_values() | {"outer": 7}
+    with pytest.raises(ValueError, match=r"^8 held places for 8 folds of 4 lanes$"):
+        activation_beats(SIZES, values, np.zeros(SIZES.activation_elements, np.uint16))
