@@ -102,7 +102,6 @@ K, K x 16, 1 | in | pieces, as a `Buffer` takes them |
             "folds": job["outer"],
             "once": 0,
             "lanes": sizes.rows,
-            "lanes_last": job["lanes_last"],
             "with": Cat(job[name] for name in with_job),
         }
         asked = split(lockstep.job_fields, lockstep.job_data)
@@ -139,6 +138,7 @@ K, K x 16, 1 | in | pieces, as a `Buffer` takes them |
             buffer.given_tag[2:],
         )
         room = Signal(sizes.rows)
+        low_bits, word_bits = (sizes.port - 1).bit_length(), buffer_sizes.number_bits
         for row in range(sizes.rows):
             before = MapLane(sizes)
             behind = BeatLane(
@@ -146,7 +146,7 @@ K, K x 16, 1 | in | pieces, as a `Buffer` takes them |
             )
             place(m, platform, f"map_lane_{row}", before)
             place(m, platform, f"beat_lane_{row}", behind)
-            first = before.at[: (sizes.port - 1).bit_length()] if sizes.port > 1 else Const(0, 1)
+            first = before.at[:low_bits] if low_bits else Const(0, 1)
             given = buffer.given_with.word_select(row, lane_bits)
             m.d.comb += [
                 before.takes.eq(lockstep.passes & lockstep.lanes[row]),
@@ -156,7 +156,7 @@ K, K x 16, 1 | in | pieces, as a `Buffer` takes them |
                 before.take.eq(take),
                 buffer.request_gives[row].eq(before.gives),
                 buffer.request_reads[row].eq(before.reads),
-                buffer.request_at.word_select(row, buffer_sizes.at_bits).eq(before.at),
+                buffer.request_words.word_select(row, word_bits).eq(before.at[low_bits:]),
                 buffer.request_with.word_select(row, lane_bits).eq(Cat(first, before.inside)),
                 behind.in_valid.eq(buffer.given_lanes[row]),
                 behind.in_word.eq(buffer.given_words.word_select(row, buffer_sizes.word_bits)),

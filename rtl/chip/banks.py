@@ -10,7 +10,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from nofm.kernels.errors import InputError
-from nofm.rtl.axi.turn import turned
+from nofm.rtl.axi.turn import less, turned
 from nofm.rtl.chip.later import later
 from nofm.rtl.chip.room_queue import RoomQueue
 from nofm.rtl.hierarchy import Unit, place
@@ -38,7 +38,7 @@ class BufferSizes:
         lanes: that read in lockstep.
         word: elements of a word, a power of two.
         element_bits: width of an element.
-        banks: a power of two; at least `piece` / `word`.
+        banks: a power of two, at least two and `piece` / `word`.
         depth: words of a bank, at least two.
         piece: elements that are written at once, a power of two.
 
@@ -54,10 +54,11 @@ class BufferSizes:
     piece: int
 
     def __post_init__(self) -> None:
-        if self.banks * self.word < self.piece:
+        least = max(2, self.piece // self.word)
+        if self.banks < least:
             raise InputError(
-                f"banks of a buffer must be {self.piece // self.word} or more for pieces of "
-                f"{self.piece} elements in words of {self.word}, not {self.banks}"
+                f"banks of a buffer must be {least} or more for pieces of {self.piece} elements in "
+                f"words of {self.word}, not {self.banks}"
             )
 
     @property
@@ -68,7 +69,7 @@ class BufferSizes:
     @property
     def bank_bits(self) -> int:
         """Bits of a bank's number."""
-        return max(1, _log2(self.banks))
+        return _log2(self.banks)
 
     @property
     def high_bits(self) -> int:
@@ -76,9 +77,19 @@ class BufferSizes:
         return (self.depth - 1).bit_length()
 
     @property
+    def number_bits(self) -> int:
+        """Bits of a word's number in the buffer."""
+        return self.bank_bits + self.high_bits
+
+    @property
     def at_bits(self) -> int:
         """Bits of an element's address."""
-        return _log2(self.word) + _log2(self.banks) + self.high_bits
+        return _log2(self.word) + self.number_bits
+
+    @property
+    def spread_bits(self) -> int:
+        """Bits that number the words of a group."""
+        return _log2(self.group // self.word)
 
     @property
     def group(self) -> int:
@@ -90,15 +101,9 @@ class BufferSizes:
         """What tells module names of different sizes apart."""
         return "_".join(map(str, astuple(self)))
 
-    def parts(self, at: Value) -> tuple[Value, Value]:
-        """Number of the bank of an unskewed word, and the word's number in it."""
-        low = _log2(self.word)
-        high = low + _log2(self.banks)
-        return (at[low:high] if self.banks > 1 else Const(0, 1)), at[high:]
-
     def shift(self, high: Value, skew: Value) -> Value:
         """How many banks further a word is for the skew."""
-        return Mux(skew, high[: self.bank_bits], 0) if self.banks > 1 else Const(0, 1)
+        return Mux(skew, high[: self.bank_bits], 0)
 
 
 class Buffer(Unit):
@@ -122,8 +127,9 @@ class Buffer(Unit):
     | request_tag | `tag_bits` | in | goes with all that the request gives |
     | request_gives | lanes | in | lanes that get something |
     | request_reads | lanes | in | those of them that read; the others get any word at all |
-    | request_at | lanes x `at_bits` | in | address of an element of the word |
-    | request_with | lanes x `lane_bits` | in | goes with each lane's word |
+    | request_words | lanes x `number_bits` | in | number of the word: an address without the \
+element's place in it |
+    | request_with | lanes x `lane_bits` | in | goes with each lane's word; not there without bits |
     | given_last | 1 | out | this is the last that a request gives |
     | given_tag | `tag_bits` | out | the request's tag |
     | given_lanes | lanes | out | lanes that get a word in this cycle |
@@ -163,13 +169,13 @@ class Buffer(Unit):
                 "request_tag": In(tag_bits),
                 "request_gives": In(s.lanes),
                 "request_reads": In(s.lanes),
-                "request_at": In(s.lanes * s.at_bits),
-                "request_with": In(s.lanes * lane_bits),
+                "request_words": In(s.lanes * s.number_bits),
+                **({"request_with": In(s.lanes * lane_bits)} if lane_bits else {}),
                 "given_last": Out(1),
                 "given_tag": Out(tag_bits),
                 "given_lanes": Out(s.lanes),
                 "given_words": Out(s.lanes * s.word_bits),
-                "given_with": Out(s.lanes * lane_bits),
+                **({"given_with": Out(s.lanes * lane_bits)} if lane_bits else {}),
                 "conflict": Out(1),
             }
         )
@@ -198,7 +204,7 @@ class Buffer(Unit):
         """Turn a piece to its places in the group of words that it lies in."""
         s = self.sizes
         places = _log2(s.group)
-        first, end = Signal(places), Signal(places + 1)
+        first, end = Signal(places), Signal(places)
         left = Signal(_log2(s.piece))
         m.d.comb += [
             first.eq(self.write_at),
@@ -206,24 +212,28 @@ class Buffer(Unit):
             left.eq(-first),
         ]
         data = turned(m, "turned", self.write_data, left, s.element_bits)
-        low, high = s.parts(self.write_at)
+        number = self.write_at[_log2(s.word) :]
+        low, high = number[s.spread_bits : s.bank_bits], number[s.bank_bits :]
         group = Signal(s.group * s.element_bits, reset_less=True)
         enable = Signal(s.group)
-        bank, word = Signal(s.bank_bits, reset_less=True), Signal(s.high_bits, reset_less=True)
+        word = Signal(s.high_bits, reset_less=True)
         shift = Signal(s.bank_bits, reset_less=True)
-        used = [(first <= k) & (end >= k) & self.write_valid for k in range(s.group)]
+        begun = less(m, "begun", first, s.group)
+        over = less(m, "over", end, s.group)
+        used = [self.write_valid & begun[k + 1] & ~over[k] for k in range(s.group)]
         m.d.sync += [
             group.eq(data.replicate(s.group // s.piece)),
             enable.eq(Cat(used)),
-            bank.eq(low),
             word.eq(high),
             shift.eq(s.shift(high, self.write_skew)),
         ]
+        bank = later(m, "write_bank", low, 1)
         for each in banks:
+            if len(bank):
+                m.d.comb += each.write_bank.eq(bank)
             m.d.comb += [
                 each.write_group.eq(group),
                 each.write_enable.eq(enable),
-                each.write_bank.eq(bank),
                 each.write_shift.eq(shift),
                 each.write_high.eq(word),
             ]
@@ -243,11 +253,10 @@ class Buffer(Unit):
         ]
         reads = later(m, "kept_reads", asked["reads"], 2)
         held = self._held(m, "first_held", blocks, reads)
-        kept_blocks = Signal(s.lanes * (s.lanes - 1) // 2, reset_less=True)
+        kept_blocks = later(m, "kept_blocks", Cat(Cat(row) for row in blocks), 1)
         kept_reads = Signal(s.lanes, reset_less=True)
         kept_held, kept_more = Signal(s.lanes, reset_less=True), Signal(reset_less=True)
         m.d.sync += [
-            kept_blocks.eq(Cat(Cat(row) for row in blocks)),
             kept_reads.eq(reads),
             kept_held.eq(held),
             kept_more.eq(held.any()),
@@ -268,15 +277,18 @@ class Buffer(Unit):
         bank = [Signal(s.bank_bits, name=f"bank_{k}", reset_less=True) for k in range(s.lanes)]
         high = [Signal(s.high_bits, name=f"high_{k}", reset_less=True) for k in range(s.lanes)]
         for lane in range(s.lanes):
-            low, word = s.parts(self.request_at.word_select(lane, s.at_bits))
-            shift = s.shift(word, self.request_skew)
-            m.d.sync += [bank[lane].eq(low + shift), high[lane].eq(word)]
+            number = self.request_words.word_select(lane, s.number_bits)
+            low, word = number[: s.bank_bits], number[s.bank_bits :]
+            m.d.sync += [
+                bank[lane].eq(low + s.shift(word, self.request_skew)),
+                high[lane].eq(word),
+            ]
         return {
             "valid": later(m, "asked_valid", self.request_valid, 1, keep=True),
             "tag": later(m, "asked_tag", self.request_tag, 1),
             "gives": later(m, "asked_gives", self.request_gives, 1),
             "reads": later(m, "asked_reads", self.request_reads, 1),
-            "with": later(m, "asked_with", self.request_with, 1),
+            "with": later(m, "asked_with", self.request_with if self.lane_bits else Const(0, 0), 1),
             "bank": bank,
             "high": high,
         }
@@ -290,15 +302,17 @@ class Buffer(Unit):
             row = []
             for other in range(lane):
                 both = reads[lane] & reads[other]
-                alike, differ = (Signal(name=f"{w}_{lane}_{other}") for w in ("alike", "differ"))
+                differ = Signal(name=f"differs_{lane}_{other}")
                 blocked = Signal(name=f"blocks_{lane}_{other}")
                 m.d.sync += [
-                    alike.eq(both & (words[lane] == words[other])),
                     differ.eq(both & (bank[lane] == bank[other]) & (words[lane] != words[other])),
                     blocked.eq(differ & ~Cat(same).any()),
                 ]
-                same.append(alike)
                 row.append(blocked)
+                if other + 1 < lane:
+                    alike = Signal(name=f"alike_{lane}_{other}")
+                    m.d.sync += alike.eq(both & (words[lane] == words[other]))
+                    same.append(alike)
             blocks.append(row)
         return blocks
 
@@ -315,11 +329,11 @@ class Buffer(Unit):
         s = self.sizes
         lanes = range(s.lanes)
         tag, gives = Signal(self.tag_bits), Signal(s.lanes)
-        words = [Signal(s.bank_bits + s.high_bits, name=f"word_{lane}") for lane in lanes]
-        kept = Signal(s.lanes * self.lane_bits)
+        words = [Signal(s.number_bits, name=f"word_{lane}") for lane in lanes]
+        kept = [Signal(s.lanes * self.lane_bits)] if self.lane_bits else []
         blocks = [[Signal(name=f"waits_{k}_{j}") for j in range(k)] for k in lanes]
         reads, first_held, first_more = Signal(s.lanes), Signal(s.lanes), Signal()
-        fields = [tag, gives, *words, kept, *(bit for row in blocks for bit in row)]
+        fields = [tag, gives, *words, *kept, *(bit for row in blocks for bit in row)]
         m.d.comb += Cat(*fields, reads, first_held, first_more).eq(queue.out_data)
 
         again, left = Signal(), Signal(s.lanes)
@@ -360,8 +374,9 @@ class Buffer(Unit):
             self.given_last.eq(ends),
             self.given_lanes.eq(gets),
             self.given_tag.eq(later(m, "round_tag", tag, self.behind)),
-            self.given_with.eq(later(m, "round_with", kept, self.behind)),
         ]
+        for each_with in kept:
+            m.d.comb += self.given_with.eq(later(m, "round_with", each_with, self.behind))
 
 
 class Bank(Unit):
@@ -372,11 +387,12 @@ class Bank(Unit):
     | number | `bank_bits` | in | of the bank |
     | write_group, write_enable | group x element, group | in | words that are written, and which \
 elements of them |
-    | write_bank, write_shift | `bank_bits` | in | unskewed bank of their first, and how far the \
-skew moves it |
+    | write_bank | `bank_bits` less `spread_bits` | in | upper bits of their unskewed banks; not \
+there without bits |
+    | write_shift | `bank_bits` | in | how many banks further the skew moves them |
     | write_high | `high_bits` | in | their number in their banks |
     | asks | lanes | in | lanes that are served: those of one bank want the same word of it |
-    | words | lanes x (`bank_bits` + `high_bits`) | in | bank and number of each lane's word |
+    | words | lanes x `number_bits` | in | bank and number of each lane's word |
     | data | word | out | the word, three cycles later |
 
     What is written in cycle t can be asked for from cycle t + 1 on.
@@ -385,16 +401,17 @@ skew moves it |
     def __init__(self, sizes: BufferSizes) -> None:
         self.sizes = s = sizes
         self.module_name = f"nofm_chip_bank_{s.suffix}"
+        self._upper_bits = s.bank_bits - s.spread_bits
         super().__init__(
             {
                 "number": In(s.bank_bits),
                 "write_group": In(s.group * s.element_bits),
                 "write_enable": In(s.group),
-                "write_bank": In(s.bank_bits),
+                **({"write_bank": In(self._upper_bits)} if self._upper_bits else {}),
                 "write_shift": In(s.bank_bits),
                 "write_high": In(s.high_bits),
                 "asks": In(s.lanes),
-                "words": In(s.lanes * (s.bank_bits + s.high_bits)),
+                "words": In(s.lanes * s.number_bits),
                 "data": Out(s.word_bits),
             }
         )
@@ -407,12 +424,12 @@ skew moves it |
         read = memory.read_port()
 
         # Which of the group's words is this bank's, if any.
-        bits = _log2(s.group // s.word)
+        bits = s.spread_bits
         own = Signal(s.bank_bits)
         hit = Signal()
         m.d.comb += [
             own.eq(self.number - self.write_shift),
-            hit.eq(own[bits:] == self.write_bank[bits:]),
+            hit.eq(own[bits:] == self.write_bank if self._upper_bits else 1),
         ]
         word, enable = (
             Array(value[k * size : (k + 1) * size] for k in range(1 << bits))[own[:bits]]
@@ -431,7 +448,7 @@ skew moves it |
 
         high = Signal(s.high_bits)
         asked = Signal(s.lanes)
-        bits = s.bank_bits + s.high_bits
+        bits = s.number_bits
         each = [self.words[k * bits : (k + 1) * bits] for k in range(s.lanes)]
         m.d.comb += [
             asked.eq(

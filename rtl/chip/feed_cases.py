@@ -16,7 +16,7 @@ from nofm.rtl.chip.activation_feeder import ActivationFeeder, activation_buffer
 from nofm.rtl.chip.banks import BufferSizes
 from nofm.rtl.chip.weight_feeder import WeightFeeder, weight_buffer
 from nofm.rtl.fields import pack, split
-from nofm.rtl.hierarchy import Unit, together
+from nofm.rtl.hierarchy import Unit, place, together
 from nofm.rtl.program.feed import (
     activation_beats,
     activation_feed_fields,
@@ -54,7 +54,7 @@ class Bench(Unit):
             **{p: len(getattr(feeder, f"write_{p}")) for p in ("at", "count", "data", "skew")},
             "after": AFTER_BITS,
         }
-        self.module_name = "nofm_chip_bench"
+        self.module_name = f"{feeder.module_name}_bench"
         super().__init__(
             {
                 "job_valid": In(1),
@@ -71,7 +71,8 @@ class Bench(Unit):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.feeder = feeder = self.feeder
+        feeder = self.feeder
+        place(m, platform, "feeder", feeder)
         written, done = Signal(AFTER_BITS), Signal(AFTER_BITS)
         piece = split(self.write, self.write_data)
         job = split({"job": len(feeder.job_data), "after": AFTER_BITS}, self.job_data)
@@ -197,7 +198,7 @@ class Feeding:
             inputs={"job": [words], "write": [writes]},
             outputs=outputs,
             jobs=len(jobs),
-            limit=2000 + 6 * len(writes) + 30 * out,
+            limit=2000 + 6 * len(writes) + 10 * out,
             seed=seed,
             **options,
         )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib.wiring import In, Out
 
 from nofm.rtl.chip.walker import Walker
 from nofm.rtl.fields import split
 from nofm.rtl.hierarchy import Unit, place
-from nofm.rtl.program.walk import COUNT_BITS, WalkShape
+from nofm.rtl.program.walk import WalkShape
 
 
 class HeldPlaces(Unit):
@@ -55,15 +55,13 @@ class HeldPlaces(Unit):
     def job_fields(self) -> dict[str, int]:
         """Fields of a job and their widths.
 
-        walk's fields: as many passes as there are places in all folds together.
-        folds: less one; lanes, lanes_last: of a fold, and of the last one.
+        Those of a walk: its passes are the places, lane after lane and fold after fold.
+        lanes: of a fold; what is left for the last one may be fewer.
         with: goes with every set.
         """
         return {
             **self.shape.fields(""),
-            "folds": COUNT_BITS,
             "lanes": self.lanes.bit_length(),
-            "lanes_last": self.lanes.bit_length(),
             "with": self.with_bits,
         }
 
@@ -73,10 +71,7 @@ class HeldPlaces(Unit):
         place(m, platform, "walker", walker)
         given = split(self.job_fields, self.job_data)
         busy, full = Signal(), Signal()
-        job = {
-            name: Signal(self.job_fields[name], name=name)
-            for name in ("folds", "lanes", "lanes_last", "with")
-        }
+        job = {name: Signal(self.job_fields[name], name=name) for name in ("lanes", "with")}
         m.d.comb += [
             self.job_ready.eq(~busy & walker.job_ready),
             walker.job_valid.eq(self.job_valid & ~busy),
@@ -92,17 +87,15 @@ class HeldPlaces(Unit):
         ]
         lanes, next_lane = Signal(self.lanes), Signal(self.lanes, init=1)
         taken_with = Signal(self.with_bits, reset_less=True)
-        ends, last_fold, lane_comes, swaps = Signal(), Signal(), Signal(), Signal()
-        count, wanted = Signal(self.lanes.bit_length()), Signal(self.lanes.bit_length())
+        ends, comes, swaps = Signal(), Signal(), Signal()
+        count = Signal(self.lanes.bit_length())
         passed = split(walker.pass_fields, walker.pass_data)
         m.d.comb += [
-            last_fold.eq(job["folds"] == 0),
-            wanted.eq(Mux(last_fold, job["lanes_last"], job["lanes"])),
             walker.pass_ready.eq(~full),
-            lane_comes.eq(walker.pass_valid & ~full),
-            ends.eq(lane_comes & (count + 1 == wanted)),
+            comes.eq(walker.pass_valid & ~full),
+            ends.eq(comes & (passed["last"] | (count + 1 == job["lanes"]))),
         ]
-        with m.If(lane_comes):
+        with m.If(comes):
             m.d.sync += [count.eq(count + 1), next_lane.eq(next_lane << 1)]
             m.d.sync += [lanes.eq(lanes | next_lane), taken_with.eq(job["with"])]
             for lane, held in enumerate(coming):
@@ -111,13 +104,7 @@ class HeldPlaces(Unit):
             with m.If(next_lane[0]):
                 m.d.sync += lanes.eq(1)
         with m.If(ends):
-            m.d.sync += [
-                full.eq(1),
-                count.eq(0),
-                next_lane.eq(1),
-                job["folds"].eq(job["folds"] - 1),
-                busy.eq(~last_fold),
-            ]
+            m.d.sync += [full.eq(1), count.eq(0), next_lane.eq(1), busy.eq(~passed["last"])]
 
         m.d.comb += swaps.eq(full & (~self.set_valid | self.release))
         with m.If(self.release):

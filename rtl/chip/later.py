@@ -20,7 +20,8 @@ def later(m: Module, name: str, value: Value, cycles: int, *, keep: bool = False
         cycles: how many.
         keep: a reset clears them.
     """
-    for cycle in range(cycles):
+    # There are no registers of no bits.
+    for cycle in range(cycles if len(value) else 0):
         after = Signal(len(value), name=f"{name}_{cycle}", reset_less=not keep)
         m.d.sync += after.eq(value)
         value = after

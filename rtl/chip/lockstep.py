@@ -24,7 +24,8 @@ class Lockstep(Unit):
     | passes | 1 | out | a pass goes on in this cycle |
     | waits | 1 | out | one would, if it might |
     | passed | places | out | the pass |
-    | walk_ends, job_ends | 1 | out | it is the last of its walk; of its job |
+    | walk_ends | 1 | out | it is the last of its walk; only where all walks are alike |
+    | job_ends | 1 | out | it is the last of its job |
     | held | lanes x places | out | what each lane adds to it, lane 0 lowest |
     | lanes | lanes | out | lanes that take part |
     | with_job | `with_bits` | out | what came with the job |
@@ -58,7 +59,7 @@ class Lockstep(Unit):
                 "passes": Out(1),
                 "waits": Out(1),
                 "passed": Out(place_bits),
-                "walk_ends": Out(1),
+                **({} if last_differs else {"walk_ends": Out(1)}),
                 "job_ends": Out(1),
                 "held": Out(lanes * place_bits),
                 "lanes": Out(lanes),
@@ -76,7 +77,7 @@ class Lockstep(Unit):
         differs from the others.
         repeats: walks of a fold, less one; folds: less one.
         once: the places of the first fold stay.
-        lanes, lanes_last: of a fold, and of the last one.
+        lanes: of a fold; the last one has as many as there are places left.
         with: goes with all passes.
         """
         return {
@@ -87,7 +88,6 @@ class Lockstep(Unit):
             "folds": COUNT_BITS,
             "once": 1,
             "lanes": self.lanes_count.bit_length(),
-            "lanes_last": self.lanes_count.bit_length(),
             "with": self.with_bits,
         }
 
@@ -107,9 +107,7 @@ class Lockstep(Unit):
 
         held_job = {
             **{name: job[f"held_{name}"] for name in self.shape.fields("")},
-            "folds": Mux(job["once"], 0, job["folds"]),
             "lanes": job["lanes"],
-            "lanes_last": Mux(job["once"] & (job["folds"] != 0), job["lanes"], job["lanes_last"]),
             "with": job["with"],
         }
         told = split(held.job_fields, held.job_data)
@@ -147,11 +145,12 @@ class Lockstep(Unit):
             self.waits.eq(ready & ~self.go),
             walker.pass_ready.eq(held.set_valid & self.go),
             self.passed.eq(Cat(passed[name] for name in self.shape.places)),
-            self.walk_ends.eq(passed["last"]),
             self.job_ends.eq(passed["last"] & passed["tag"][1]),
             held.release.eq(self.passes & passed["last"] & passed["tag"][0]),
             self.held.eq(held.set_places),
             self.lanes.eq(held.set_lanes),
             self.with_job.eq(held.set_with),
         ]
+        if not self.last_differs:
+            m.d.comb += self.walk_ends.eq(passed["last"])
         return m

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
 
+from nofm.rtl.axi.turn import less
 from nofm.rtl.fields import split
 from nofm.rtl.hierarchy import Unit
 from nofm.rtl.program.feed import AXES, POSITION_BITS, map_walk
@@ -76,7 +77,8 @@ class MapLane(Unit):
             given.eq(takes),
             at.eq(place["at"]),
         ]
-        inside = Cat(found & (first <= k) & (end > k) & (self.take >= k) for k in range(port))
+        skipped = less(m, "taken", self.take, port) if port > 1 else [Const(0, 1)]
+        inside = Cat(found & (first <= k) & (end > k) & ~skipped[k] for k in range(port))
         m.d.sync += [
             self.inside.eq(inside),
             self.reads.eq(found & (first < end) & (first <= self.take)),
@@ -90,4 +92,4 @@ def _clamped(m: Module, name: str, value: Value, most: int) -> Value:
     """A signed number, but at least 0 and at most `most`."""
     whole = Signal(value.shape(), name=name)
     m.d.comb += whole.eq(value)
-    return Mux(whole < 0, 0, Mux(whole > most, most, whole[: most.bit_length()]))
+    return Mux(whole < 0, 0, Mux(whole >= most, most, whole[: most.bit_length()]))

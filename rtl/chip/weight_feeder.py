@@ -104,7 +104,6 @@ K x E, 1 | in | pieces, as a `Buffer` takes them |
             "folds": job["outer"],
             "once": job["hold_once"],
             "lanes": Mux(to_rows, sizes.rows, sizes.columns),
-            "lanes_last": Mux(to_rows, job["lanes_last"], sizes.columns),
             "with": Cat(job[name] for name in with_job),
         }
         asked = split(lockstep.job_fields, lockstep.job_data)
@@ -117,8 +116,7 @@ K x E, 1 | in | pieces, as a `Buffer` takes them |
         now = split(with_job, lockstep.with_job)
         tag = Cat(lockstep.job_ends, now["to_rows"])
         go_cycles = 1
-        # Nothing goes with a lane's word; a vector of no bits is no port.
-        buffer = Buffer(buffer_sizes, len(tag), 1, ColumnLane.stages + go_cycles)
+        buffer = Buffer(buffer_sizes, len(tag), 0, ColumnLane.stages + go_cycles)
         place(m, platform, "buffer", buffer)
         for port in ("valid", "at", "count", "data", "skew"):
             m.d.comb += getattr(buffer, f"write_{port}").eq(getattr(self, f"write_{port}"))
@@ -140,7 +138,7 @@ K x E, 1 | in | pieces, as a `Buffer` takes them |
                 before.size_n.eq(size_n),
                 buffer.request_gives[lane].eq(before.gives),
                 buffer.request_reads[lane].eq(before.gives),
-                buffer.request_at.word_select(lane, buffer_sizes.at_bits).eq(before.at),
+                buffer.request_words.word_select(lane, sizes.weight_bits).eq(before.at),
             ]
         room = []
         spare = buffer.capacity + go_cycles + 1

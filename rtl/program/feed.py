@@ -8,7 +8,6 @@ and the walk visits vectors; in OS a row holds a vector's, and the walk visits g
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -37,9 +36,9 @@ def activation_feed_fields(sizes: ChipSizes) -> dict[str, int]:
     """Fields of a job of the activation feeder, and their widths.
 
     outer: folds, less one; each gives every lane a new held place.
-    lanes_last: lanes of the last fold; the others have `rows`.
     repeats: times that the inner walk is done in every fold, less one.
-    held_...: walk whose passes are the held places, lane after lane, fold after fold.
+    held_...: walk whose passes are the held places, lane after lane, fold after fold; the last \
+fold has as many lanes as there are places left.
     inner_...: walk that all lanes do together.
     size_c, size_y, size_x: of the map; what lies outside of it is +0.
     take: elements that a pass gives, less one: neighbours within a word of the buffer.
@@ -50,7 +49,6 @@ first lowest, and what the last beat of a walk lacks is +0.
     walk = map_walk(sizes)
     return {
         "outer": COUNT_BITS,
-        "lanes_last": sizes.rows.bit_length(),
         "repeats": COUNT_BITS,
         **walk.fields("held_"),
         **walk.fields("inner_"),
@@ -70,9 +68,8 @@ def weight_feed_fields(sizes: ChipSizes) -> dict[str, int]:
     """Fields of a job of the weight feeder, and their widths.
 
     to_rows: lanes are the array's rows (WS), else its columns (OS).
-    outer, lanes_last: as of `activation_feed_fields`; every fold has all columns.
-    hold_once: the held places of the first fold stay.
-    held_...: walk whose passes are the held places.
+    outer, held_...: as of `activation_feed_fields`.
+    hold_once: the held places of the first fold stay, and there are no others.
     full, full_..., last_...: what lanes get in every fold: where `full`, the passes of the one \
 walk; then those of the other.
     size_n: a pass gives a lane nothing where its column is not below this.
@@ -82,7 +79,6 @@ walk; then those of the other.
     return {
         "to_rows": 1,
         "outer": COUNT_BITS,
-        "lanes_last": sizes.rows.bit_length(),
         "hold_once": 1,
         **walk.fields("held_"),
         "full": 1,
@@ -104,7 +100,7 @@ def activation_beats(
     walk = map_walk(sizes)
     inner = list(walk.passes("inner_", values))
     lanes: Lanes = [[] for _ in range(sizes.rows)]
-    for held in _folds(sizes.rows, values, walk.passes("held_", values)):
+    for held in _folds(sizes.rows, values["outer"] + 1, walk.passes("held_", values)):
         for lane, place in zip(lanes, held, strict=False):
             found = [_read(sizes, walk, values, buffer, place, each) for each in inner]
             if size := values["gather"]:
@@ -127,12 +123,10 @@ def weight_words(
     inner += walk.passes("last_", values)
     count = sizes.rows if values["to_rows"] else sizes.columns
     lanes: Lanes = [[] for _ in range(count)]
-    held: list[dict[str, int]] = []
-    given = walk.passes("held_", values)
-    for fold in range(values["outer"] + 1):
-        if fold == 0 or not values["hold_once"]:
-            short = values["to_rows"] and fold == values["outer"]
-            held = list(islice(given, values["lanes_last"] if short else count))
+    folds = values["outer"] + 1
+    once = values["hold_once"]
+    given = _folds(count, 1 if once else folds, walk.passes("held_", values))
+    for held in given * (folds if once else 1):
         for lane, place in zip(lanes, held, strict=False):
             for each in inner:
                 column = (place["n"] + each["n"]) % (1 << COLUMN_BITS)
@@ -142,11 +136,12 @@ def weight_words(
     return lanes
 
 
-def _folds(
-    lanes: int, values: Mapping[str, int], held: Iterator[dict[str, int]]
-) -> Iterator[list[dict[str, int]]]:
-    for fold in range(values["outer"] + 1):
-        yield list(islice(held, values["lanes_last"] if fold == values["outer"] else lanes))
+def _folds(lanes: int, folds: int, held: Iterator[dict[str, int]]) -> list[list[dict[str, int]]]:
+    """The held places of every fold."""
+    places = list(held)
+    if -(-len(places) // lanes) != folds:
+        raise ValueError(f"{len(places)} held places for {folds} folds of {lanes} lanes")
+    return [places[fold * lanes : (fold + 1) * lanes] for fold in range(folds)]
 
 
 def _read(

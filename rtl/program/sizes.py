@@ -83,7 +83,7 @@ class ChipSizes:
         longest = max([array.weight_registers, *(pattern.m for pattern in array.patterns)])
         index_bits = max(1, (longest - 1).bit_length())
         halves, port = bus // 16, array.group_port_elements
-        activation_banks = _next_power_of_two(max(array.rows, halves // port, 1))
+        activation_banks = _next_power_of_two(max(array.rows, halves // port, 2))
         weight_banks = _next_power_of_two(max(array.rows, array.columns, halves))
         sizes = cls(
             rows=array.rows,

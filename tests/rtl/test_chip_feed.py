@@ -15,11 +15,18 @@ import pytest
 
 from nofm.rtl.bench.cases import Case
 from nofm.rtl.chip.activation_feeder import ActivationFeeder
+from nofm.rtl.chip.banks import Buffer
+from nofm.rtl.chip.beat_lane import BeatLane
 from nofm.rtl.chip.feed_cases import Feeding, Job, Values
-from nofm.rtl.chip.weight_feeder import WeightFeeder
+from nofm.rtl.chip.held_places import HeldPlaces
+from nofm.rtl.chip.lockstep import Lockstep
+from nofm.rtl.chip.map_lane import MapLane
+from nofm.rtl.chip.room_queue import RoomQueue
+from nofm.rtl.chip.weight_feeder import ColumnLane, WeightFeeder
 from nofm.rtl.program.feed import AXES, POSITION_BITS, column_walk, map_walk
 from nofm.rtl.program.sizes import ChipSizes
 from nofm.rtl.program.walk import Loop, Nest, WalkShape, signed
+from nofm.rtl.tools.cocotb_runner import SimulationError
 
 FEEDERS = {"activations": ActivationFeeder, "weights": WeightFeeder}
 
@@ -51,8 +58,8 @@ CHIPS = {
     "one of everything": chip(
         rows=1, columns=1, port=1, index_bits=1, activation_depth=60, weight_depth=48
     ),
-    "a word is a piece, one bank": chip(
-        rows=1, columns=8, port=4, activation_banks=1, activation_depth=40, weight_banks=8
+    "a word is a piece, two banks": chip(
+        rows=1, columns=8, port=4, activation_banks=2, activation_depth=20, weight_banks=8
     ),
     "many lanes": chip(rows=9, columns=16, port=4, activation_banks=16, weight_banks=16),
 }
@@ -93,15 +100,14 @@ def activation_job(rng: np.random.Generator, sizes: ChipSizes, half: int, **fixe
     take = 1 << int(rng.integers(0, sizes.port.bit_length()))
     gather = int(rng.integers(1, sizes.port)) if take == 1 and sizes.port > 1 else 0
     outer = int(rng.integers(0, 3))
-    lanes_last = int(rng.integers(1, sizes.rows + 1))
     values: Values = {
         "outer": outer,
-        "lanes_last": lanes_last,
         "repeats": int(rng.integers(0, 3)),
         "take": take - 1 - (int(rng.integers(0, take)) if rng.random() < 0.3 else 0),
         "gather": gather if rng.random() < 0.7 else 0,
         "skew": int(rng.integers(0, 2)),
-        **{f"size_{axis}": int(rng.integers(1, 12)) for axis in AXES},
+        # Above 2^15 a size is no limit: only what is negative lies outside.
+        **{f"size_{axis}": int(rng.choice([*range(1, 12), 40_000])) for axis in AXES},
         **fixed,
     }
     span = sizes.activation_elements // 2
@@ -112,7 +118,7 @@ def activation_job(rng: np.random.Generator, sizes: ChipSizes, half: int, **fixe
             return take * int(rng.integers(-most, most + 1))
         return int(rng.integers(-1, 3))
 
-    held = outer * sizes.rows + lanes_last
+    held = outer * sizes.rows + int(rng.integers(1, sizes.rows + 1))
     for prefix, passes in (("held_", held), ("inner_", int(rng.integers(1, 14)))):
         values |= walk.encode(prefix, total_nest(rng, walk, passes, stride))
         for axis in AXES:
@@ -135,7 +141,6 @@ def weight_job(rng: np.random.Generator, sizes: ChipSizes, half: int, **fixed: i
     values: Values = {
         "to_rows": to_rows,
         "outer": outer,
-        "lanes_last": int(rng.integers(1, sizes.rows + 1)),
         "hold_once": int(rng.integers(0, 2)),
         "full": int(rng.integers(0, 2)),
         "size_n": int(rng.integers(1, 30)),
@@ -144,11 +149,7 @@ def weight_job(rng: np.random.Generator, sizes: ChipSizes, half: int, **fixed: i
     }
     to_rows, outer = values["to_rows"], values["outer"]
     lanes = sizes.rows if to_rows else sizes.columns
-    last = values["lanes_last"] if to_rows else lanes
-    held = lanes if values["hold_once"] and outer else last
-    held += 0 if values["hold_once"] else outer * lanes
-    if to_rows and values["hold_once"] and outer == 0:
-        held = last
+    held = (0 if values["hold_once"] else outer) * lanes + int(rng.integers(1, lanes + 1))
     span = sizes.weight_elements // 2
     most = max(1, span // 12)
 
@@ -294,7 +295,6 @@ def plain_job(side: Feeding, passes: int, outer: int, repeats: int = 0) -> Value
         walk = map_walk(sizes)
         return {
             "outer": outer,
-            "lanes_last": lanes,
             "repeats": repeats,
             **walk.encode("held_", held),
             **walk.encode("inner_", inner),
@@ -305,7 +305,6 @@ def plain_job(side: Feeding, passes: int, outer: int, repeats: int = 0) -> Value
     return {
         "to_rows": int(sizes.rows > sizes.columns),
         "outer": outer,
-        "lanes_last": lanes,
         "hold_once": 0,
         **columns.encode("held_", held),
         "full": 0,
@@ -352,3 +351,101 @@ def test_every_cycle_is_accounted_for(what: str, tmp_path: Path) -> None:
     first = max(cycle for cycle in one["last_words"].values() if cycle is not None)
     assert first == 2 + side.feeder.latency + lanes
     assert one["jobs"][0]["count_busy"] == one["jobs"][0]["done_cycle"] - 3
+
+
+MUTANTS = {
+    # Addresses and the map.
+    "sizes are one too large": (MapLane, "elaborate", "place[n] < size[n]", "place[n] <= size[n]"),
+    "negative places are inside": (MapLane, "elaborate", "~place[n][-1] & ", ""),
+    "neighbours before the map are read": (MapLane, "elaborate", "(first <= k) & ", ""),
+    "neighbours behind the map are read": (MapLane, "elaborate", "(end > k)", "1"),
+    "all neighbours are taken": (MapLane, "elaborate", "~skipped[k]", "1"),
+    "idle lanes get something": (MapLane, "elaborate", "given.eq(takes)", "given.eq(1)"),
+    "columns behind the last count": (ColumnLane, "elaborate", ' & (place["n"] < self.size_n)', ""),
+    # Held places.
+    "a fold is not replaced in time": (HeldPlaces, "elaborate", "full & (", "full & ~full & ("),
+    "the last fold has lanes of the one before": (
+        HeldPlaces,
+        "elaborate",
+        "lanes.eq(1)",
+        "lanes.eq(lanes | 1)",
+    ),
+    "a fold keeps the job of before": (
+        HeldPlaces,
+        "elaborate",
+        "set_with.eq(taken_with)",
+        'set_with.eq(job["with"])',
+    ),
+    # Walks.
+    "places are given back too soon": (Lockstep, "elaborate", '(last_fold | ~job["once"])', "1"),
+    "a walk too few": (
+        Lockstep,
+        "elaborate",
+        "last_walk.eq(repeats == 0)",
+        "last_walk.eq(repeats <= 1)",
+    ),
+    # Banks.
+    "the skew of a request is forgotten": (Buffer, "_asked", "self.request_skew", "0"),
+    "the skew of a piece is forgotten": (Buffer, "_write", "self.write_skew", "0"),
+    "pieces are not turned": (Buffer, "_write", "left.eq(-first)", "left.eq(0)"),
+    "a piece is one too long": (Buffer, "_write", "~over[k]", "~over[max(0, k - 1)]"),
+    "conflicts are not seen": (Buffer, "_blocks", "blocked.eq(differ", "blocked.eq(0 & differ"),
+    "lanes that wait are forgotten": (
+        Buffer,
+        "_rounds",
+        "queue.out_ready.eq(~more)",
+        "queue.out_ready.eq(1)",
+    ),
+    "lanes are served twice": (Buffer, "_rounds", "Mux(again, left, reads)", "reads"),
+    "what gives nothing waits": (Buffer, "_rounds", "gives & ~held", "reads & ~held"),
+    "too many are on their way": (Buffer, "_read", "REQUESTS, self._spare", "REQUESTS, 0"),
+    "a broadcast takes turns": (Buffer, "_blocks", " & ~Cat(same).any()", ""),
+    # Beats.
+    "words are not aligned": (BeatLane, "elaborate", "[self.first]", "[0]"),
+    "the first of a beat is lost": (BeatLane, "elaborate", "begun[k]) if k", "0) if k"),
+    "a beat begins with what was": (
+        BeatLane,
+        "elaborate",
+        "Mux(number == 0, word[k], ",
+        "Mux(0, word[k], ",
+    ),
+    "the end of a walk closes no beat": (
+        ActivationFeeder,
+        "elaborate",
+        "lockstep.walk_ends | ",
+        "",
+    ),
+    "queues have no room for what comes": (RoomQueue, "elaborate", "after < self.depth", "1"),
+    "rows and columns are mixed": (
+        WeightFeeder,
+        "elaborate",
+        "~buffer.given_tag[1]",
+        "buffer.given_tag[1]",
+    ),
+}
+QUICK_MUTANTS = ("conflicts are not seen",)
+"""Those that every run of the tests tries; `make test-slow` tries all."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n in QUICK_MUTANTS else pytest.mark.slow) for n in MUTANTS],
+)
+def test_a_mutant_is_caught(
+    name: str, monkeypatch: pytest.MonkeyPatch, mutate: Any, tmp_path: Path
+) -> None:
+    """By its words or, where only speed changes, by its cycles."""
+    owner, *change = MUTANTS[name]
+    mutate(owner, *change, monkeypatch)
+    what = (
+        "weights" if owner in (ColumnLane, WeightFeeder) or "given back" in name else "activations"
+    )
+    try:
+        side = feeding(CHIPS["a piece is several words"], what)
+        given = cases(side, 6, 1)
+        results = side.play(given, tmp_path)
+        if not wrong(given, results):
+            test_every_cycle_is_accounted_for(what, tmp_path)
+    except (SimulationError, AssertionError):
+        return
+    assert wrong(given, results)
