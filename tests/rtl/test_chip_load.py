@@ -29,6 +29,7 @@ from nofm.rtl.program.load import (
 )
 from nofm.rtl.program.sizes import ChipSizes
 
+PIECES_CYCLES = 0
 KINDS: tuple[Kind, ...] = ("activations", "weights")
 BASE = 0x12_3450_0000
 MEMORY = 6144
@@ -231,7 +232,139 @@ def check(
     return results
 
 
-@pytest.mark.parametrize("bus_bits", CHIPS)
+QUICK = ("64", "512")
+"""Those that every run of the tests tries; `make test-slow` tries all."""
+
+
+@pytest.mark.parametrize(
+    "bus_bits", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in CHIPS]
+)
 def test_every_piece_whatever_memory_does(bus_bits: str, tmp_path: Path) -> None:
     sizes = CHIPS[bus_bits]
-    check(sizes, random_cases(sizes, 4, 10), tmp_path)
+    check(sizes, random_cases(sizes, 3, 8), tmp_path)
+
+
+class Alone(Unit):
+    """A loader whose words come as a stream of their own."""
+
+    def __init__(self, sizes: ChipSizes, kind: Kind) -> None:
+        self.module_name = "alone"
+        self.loader = Loader(sizes, kind)
+        ports = self.loader.signature.members
+        self._kept = [name for name in ports if name.startswith(("job", "in", "command", "done"))]
+        write = {"write_valid": Out(1), "write_ready": In(1), "write_data": Out(1)}
+        super().__init__({**{name: ports[name] for name in self._kept}, **write})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        place(m, platform, "loader", self.loader)
+        for name in self._kept:
+            outer, inner = getattr(self, name), getattr(self.loader, name)
+            into = self.signature.members[name].flow is In
+            m.d.comb += inner.eq(outer) if into else outer.eq(inner)
+        m.d.comb += self.write_valid.eq(self.loader.write_valid)
+        return m
+
+
+def plain_job(
+    sizes: ChipSizes,
+    kind: Kind,
+    runs: int,
+    run: int,
+    segments: int,
+    length: int,
+    to: int,
+    **more: int,
+) -> dict[str, int]:
+    """Runs and segments one behind the other."""
+    walk, memory = segment_walk(target(sizes, kind).address_bits), memory_walk(sizes)
+    return {
+        **walk.encode("segment_", Nest({"to": to}, (Loop(segments, {"to": length}),))),
+        **memory.encode("memory_", Nest({}, (Loop(runs, {"address": run}),))),
+        "length": length - 1,
+        "run": run - 1,
+        "skew": 0,
+        **({"compressed": 0, "index_bits": 0, "kept": 0} if kind == "weights" else {}),
+        **more,
+    }
+
+
+def cycles(
+    sizes: ChipSizes, kind: Kind, jobs: Sequence[dict[str, int]], folder: Path
+) -> list[tuple[int, int, int]]:
+    """Words and pieces of jobs, and the cycles that each takes where words never lack."""
+    cases, sums = [], []
+    for values in jobs:
+        runs, run = values["memory_total"] + 1, values["run"] + 1
+        starts = segment_walk(target(sizes, kind).address_bits).passes("segment_", values)
+        words = runs * -(-run // sizes.halves)
+        found = 0
+        for each in starts:
+            low = each["to"] % sizes.halves
+            found += -(-(low + values["length"] + 1) // sizes.halves)
+        ends = [
+            run % sizes.halves or sizes.halves if k == 0 else sizes.halves
+            for k in range(-(-run // sizes.halves))
+        ][::-1]
+        given = [(count - 1) << sizes.bus_bits for count in ends] * runs
+        commands = [
+            each["address"] | values["run"] << sizes.memory_bits
+            for each in memory_walk(sizes).passes("memory_", values)
+        ]
+        cases.append(
+            Case(
+                name=str(values),
+                inputs={"job": [[pack(target(sizes, kind).fields, values)]], "in": [given]},
+                outputs={"command": [commands], "write": [[0] * found]},
+                jobs=1,
+                limit=5000,
+            )
+        )
+        sums.append((words, found))
+    top = Alone(sizes, kind)
+    done = replay(modules(top), "alone", cases, folder=folder, tool="icarus").results["cases"]
+    for case, result in zip(cases, done, strict=True):
+        assert result["bit_exact"], (case.name, result["error"], result["differences"])
+    return [(*sum_, each["jobs"][0]["done_cycle"]) for sum_, each in zip(sums, done, strict=True)]
+
+
+def test_activations_take_a_cycle_for_each_piece(tmp_path: Path) -> None:
+    """Where runs are whole words; and one for each word, where these are more."""
+    sizes, h = CHIPS["128"], 8
+    jobs = [
+        plain_job(sizes, "activations", 1, 40 * h, 10, 4 * h, 0),
+        plain_job(sizes, "activations", 8, 4 * h, 4, 8 * h, 0),
+        plain_job(sizes, "activations", 1, 21 * h, 21, h, 3),
+        plain_job(sizes, "activations", 1, 12 * h, 32, 3, 1),
+        plain_job(sizes, "activations", 1, 40, 40, 1, 5),
+        plain_job(sizes, "activations", 1, 40, 1, 40, 5),
+        plain_job(sizes, "activations", 1, 1, 1, 1, 0),
+    ]
+    found = cycles(sizes, "activations", jobs, tmp_path / "pieces")
+    assert {done - pieces for _, pieces, done in found} == {PIECES_CYCLES}
+    jobs = [
+        plain_job(sizes, "activations", 64, 1, 2, 32, 0),
+        plain_job(sizes, "activations", 40, 3, 5, 24, 0),
+        plain_job(sizes, "activations", 16, h + 1, 18, h, 0),
+    ]
+    found = cycles(sizes, "activations", jobs, tmp_path / "words")
+    print(found)
+
+
+@pytest.mark.parametrize("bus_bits", ["64", "512"])
+def test_kept_elements_take_a_cycle_for_each_word(bus_bits: str, tmp_path: Path) -> None:
+    sizes = CHIPS[bus_bits]
+    h = sizes.halves
+    jobs = []
+    for bits in range(1, sizes.index_bits + 1):
+        for runs, kept in ((1, 256), (2, 128), (1, 272)):
+            more = {"compressed": 1, "index_bits": bits, "kept": kept - 1}
+            run = compressed_halves(kept, bits)
+            jobs.append(
+                plain_job(sizes, "weights", runs, run, runs * kept // 16, 16, 0, **more)
+                if h < 32
+                else plain_job(sizes, "weights", runs, run, 1, runs * kept, 0, **more)
+            )
+    found = cycles(sizes, "weights", jobs, tmp_path)
+    print(found, [d - w for w, _, d in found])
+    assert 0

@@ -5,15 +5,17 @@ The bench's checker watches the AXI ports in every cycle of every case.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib.wiring import In, Out
 
+from nofm.kernels.errors import InputError
 from nofm.rtl.axi.bus import PAGE_BYTES, Bus, Command
 from nofm.rtl.axi.cases import Bytes, MasterCase, differences, replay_masters
 from nofm.rtl.bench.axi import MemoryCase
@@ -35,10 +37,14 @@ PAUSES = ("steady", "random:0.4", "bursts:9:40")
 
 
 class Top(Unit):
-    """A share with the ports that the bench of masters has, and `ended`, `done` as a stream."""
+    """A share with the ports that the bench of masters has, and `ended`, `done` as a stream.
 
-    def __init__(self, share: ReadShare | WriteShare) -> None:
+    Words of client 0 do not move in the first `held` cycles.
+    """
+
+    def __init__(self, share: ReadShare | WriteShare, held: int = 0) -> None:
         self.share = share
+        self.held = held
         self.module_name = "top"
         ports = dict(share.signature.members)
         self._kept = [name for name in ports if not name.startswith(("command_", "done"))]
@@ -62,10 +68,16 @@ class Top(Unit):
             share.command_data.eq(self.ask_data),
             self.ask_ready.eq(share.command_ready),
         ]
+        held = Signal(range(self.held + 1), init=self.held)
+        with m.If(held != 0):
+            m.d.sync += held.eq(held - 1)
+        moves = ~Cat(held != 0)
         for name in self._kept:
             outer, inner = getattr(self, name), getattr(share, name)
             into = self.signature.members[name].flow is In
             m.d.comb += inner.eq(outer) if into else outer.eq(inner)
+            if name in ("out_valid", "out_ready", "in_valid", "in_ready"):
+                m.d.comb += inner[0].eq(outer[0] & moves) if into else outer[0].eq(inner[0] & moves)
         if isinstance(share, WriteShare):
             m.d.comb += [self.ended_valid.eq(share.done), self.done.eq(share.done.any())]
         return m
@@ -204,13 +216,102 @@ def random_cases(
     return cases
 
 
-SHARES = [("64", 3, 4, 8), ("64", 1, 2, 2), ("128", 4, 16, 64), ("256", 2, 8, 16)]
+@functools.cache
+def verilog(kind: type[ReadShare] | type[WriteShare], name: str) -> dict[str, str]:
+    return modules(Top(share_of(kind, name)))
+
+
+SHARES = {"64": (3, 4, 8), "one client": (1, 2, 2), "128": (4, 16, 64), "256": (2, 8, 16)}
+"""Clients, beats of a chunk and of a queue."""
+
+
+def share_of(kind: type[ReadShare] | type[WriteShare], name: str) -> ReadShare | WriteShare:
+    return kind(BUSES.get(name, BUSES["64"]), *SHARES[name])
+
+
+QUICK = ("128",)
+"""Those that every run of the tests tries; `make test-slow` tries all."""
+
+
+def slow_but(quick: Sequence[str], names: Iterable[str]) -> list[Any]:
+    return [pytest.param(n, marks=[] if n in quick else pytest.mark.slow) for n in names]
 
 
 @pytest.mark.parametrize("kind", [ReadShare, WriteShare])
-@pytest.mark.parametrize(("bus", "clients", "chunk", "queue"), SHARES)
-def test_every_byte_whatever_waits(
-    kind: Any, bus: str, clients: int, chunk: int, queue: int, tmp_path: Path
-) -> None:
-    share = kind(BUSES[bus], clients, chunk, queue)
-    check(share, random_cases(kind, BUSES[bus], clients, 8, 3 * chunk), tmp_path)
+@pytest.mark.parametrize("name", slow_but(QUICK, SHARES))
+def test_every_byte_whatever_waits(kind: Any, name: str, tmp_path: Path) -> None:
+    share = share_of(kind, name)
+    cases = random_cases(kind, share.bus, share.clients, 8, 3 * share.chunk_beats)
+    cases += [full_rate(kind, share, number) for number in range(3)]
+    results = check(share, cases, tmp_path, verilog(kind, name))
+    for number, result in enumerate(results[8:11]):
+        check_full_rate(kind, share, number, result)
+
+
+def full_rate(kind: Any, share: Any, number: int) -> MasterCase:
+    """One client, or all of them, with runs that begin and end with a beat; and one that do not."""
+    bus = share.bus
+    part = SIZE // share.clients // PAGE_BYTES * PAGE_BYTES
+    length = 5 * share.chunk_beats * bus.data_bytes
+    commands = [
+        [Command(address=BASE + part * k + 2 * (number == 2), length_bytes=length)]
+        if number == 1 or k == share.clients - 1
+        else []
+        for k in range(share.clients)
+    ]
+    make = read_case if kind is ReadShare else write_case
+    return make(f"full rate {number}", bus, commands, {})
+
+
+def check_full_rate(kind: Any, share: Any, number: int, result: dict[str, Any]) -> None:
+    """A word a cycle, and for a misaligned run another beat for each chunk."""
+    words = 5 * share.chunk_beats * (share.clients if number == 1 else 1)
+    moved = result["moved"]["r" if kind is ReadShare else "w"]
+    assert len(moved) == words + (5 if number == 2 else 0)
+    if share.queue_beats >= 2 * share.chunk_beats + 16 and share.bus.outstanding >= 8:
+        assert moved[-1] - moved[0] == len(moved) - 1
+        if kind is ReadShare and number < 2:
+            assert result["last_words"]["out"] - result["first"]["out"] == words - 1
+
+
+HELD = 900
+
+
+@pytest.mark.parametrize("kind", [ReadShare, WriteShare])
+def test_a_client_that_waits_holds_nobody_up(kind: Any, tmp_path: Path) -> None:
+    """Client 0 takes no word, or gives none, for a long time; all others' words move."""
+    share = share_of(kind, "64")
+    length = 512
+    commands = [
+        [Command(address=BASE + PAGE_BYTES * k, length_bytes=length)] for k in range(share.clients)
+    ]
+    make = read_case if kind is ReadShare else write_case
+    texts = modules(Top(share, HELD))
+    (result,) = check(share, [make("held", share.bus, commands, {})], tmp_path, texts)
+    moved = result["moved"]["r" if kind is ReadShare else "w"]
+    beats = length // share.bus.data_bytes
+    early = sum(cycle < HELD for cycle in moved)
+    # Of client 0, what its queue holds is read ahead.
+    ahead = share.queue_beats if kind is ReadShare else 0
+    assert early == (share.clients - 1) * beats + ahead
+    assert len(moved) == share.clients * beats
+
+
+def refusal(call: Any, *arguments: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        call(*arguments)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [ReadShare, WriteShare])
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((0, 4, 8), "clients of a shared bus must be 1 or more, not 0"),
+        ((9, 4, 8), "tag_bits of a bus with 9 clients must be 5 or more, not 4"),
+        ((2, 3, 8), "chunk_beats of a shared bus must be a power of two from 2 on, not 3"),
+        ((2, 8, 7), "queue_beats of a shared bus must be chunk_beats, 8, or more, not 7"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(kind: Any, arguments: Any, text: str) -> None:
+    assert refusal(kind, BUSES["64"], *arguments) == text
