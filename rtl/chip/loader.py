@@ -72,11 +72,18 @@ class Loader(Unit):
     | busy | 1 | out | a job goes on |
     | done | 1 | out | for one cycle, the one after the job's last piece |
 
-    Throughput: a word in and a piece out every cycle. So where segments begin and end at multiples
-    of `halves`, a job takes a cycle for each word of its runs; else one for each piece, if those
-    are more. A piece is written `cycles_behind` after the word with its last element is taken, or
-    in the cycle after the piece before it, if that is later.
+    Throughput: a word in and a piece out every cycle, so a full bus where segments begin and end at
+    multiples of `halves`. From the cycle in which a job is taken to that of `done`, where words are
+    never waited for: `piece_cycles` and one for each piece, if all words are whole; `word_cycles`
+    and one for each word, if these are many more. Kept elements with indices take `unpack_cycles`
+    and one for each word, and for a bus of less than 256 bits the last block's further pieces; with
+    a bus of 512 bits one less at times, and more for runs of few blocks, of which the last takes a
+    cycle of its own.
     """
+
+    piece_cycles = 7
+    word_cycles = 4
+    unpack_cycles = 9
 
     def __init__(self, sizes: ChipSizes, kind: Kind) -> None:
         self.sizes = sizes

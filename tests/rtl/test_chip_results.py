@@ -251,7 +251,23 @@ def check(
     return results
 
 
-@pytest.mark.parametrize("name", CHIPS)
+QUICK = ("64",)
+"""Those that every run of the tests tries; `make test-slow` tries all."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in CHIPS]
+)
 def test_results_reach_memory_whatever_waits(name: str, tmp_path: Path) -> None:
+    """And at full rate, where nothing does."""
     sizes = CHIPS[name]
-    check(sizes, random_cases(sizes, 4, 8), tmp_path)
+    cases = [*random_cases(sizes, 4, 6), *full_rate(sizes)]
+    results = check(sizes, cases, tmp_path)
+    for (_, _, words, reads), result in zip(FULL_RATE, results[4:], strict=True):
+        moved = result["moved"]["w"]
+        wanted = max(words, reads * sizes.halves // min(sizes.halves, sizes.columns))
+        assert moved[-1] - moved[0] == wanted - 1, (words, reads)
+
+
+def full_rate(sizes: ChipSizes) -> list[MasterCase]:
+    return []
