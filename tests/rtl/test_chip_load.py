@@ -12,14 +12,17 @@ from amaranth.hdl import Cat, Module
 from amaranth.lib.wiring import In, Out
 
 from nofm.rtl.axi.bus import Bus
-from nofm.rtl.axi.cases import MasterCase, differences, replay_masters
+from nofm.rtl.axi.cases import MasterCase, differences, replay_masters, with_options
 from nofm.rtl.bench.axi import MemoryCase
 from nofm.rtl.bench.cases import Case
 from nofm.rtl.chip.cases import moved, random_nest
 from nofm.rtl.chip.loader import Kind, Loader, target
+from nofm.rtl.chip.pieces import Pieces
+from nofm.rtl.chip.regroup import Regroup
 from nofm.rtl.chip.share import ReadShare
+from nofm.rtl.chip.unpack import Unpack
 from nofm.rtl.fields import pack
-from nofm.rtl.hierarchy import Unit, modules, place
+from nofm.rtl.hierarchy import Emitted, Unit, emitted, modules, place
 from nofm.rtl.program.load import (
     compressed_halves,
     load_activations,
@@ -29,7 +32,7 @@ from nofm.rtl.program.load import (
 )
 from nofm.rtl.program.sizes import BLOCK, ChipSizes
 from nofm.rtl.program.walk import Loop, Nest
-from nofm.rtl.tools.cocotb_runner import replay
+from nofm.rtl.tools.cocotb_runner import SimulationError, replay
 
 KINDS: tuple[Kind, ...] = ("activations", "weights")
 BASE = 0x12_3450_0000
@@ -372,3 +375,85 @@ def test_kept_elements_take_a_cycle_for_each_word(bus_bits: str, tmp_path: Path)
     left = max(0, BLOCK // sizes.halves - 1)
     spare = {done - words - TAKEN - Loader.unpack_cycles - left for words, _, done in found}
     assert spare == {0} if sizes.halves <= BLOCK else spare <= {0, 1}
+
+
+CHANGES: dict[tuple[type[Unit], str], dict[str, tuple[str, str]]] = {
+    (Regroup, "_take"): {
+        "groups come without room": (
+            "self.in_ready.eq(~(room < self.most_in))",
+            "self.in_ready.eq(1)",
+        ),
+        "one row for all lanes": ("over[lane].eq(~at_less[lane + 1])", "over[lane].eq(0)"),
+        "not turned": ("back.eq(-at[:low_bits])", "back.eq(0)"),
+    },
+    (Regroup, "_give"): {
+        "groups leave an element early": ("level > self.size_count", "level >= self.size_count"),
+        "one row read of all lanes": ("at[low_bits:] + ~at_less[lane + 1]", "at[low_bits:]"),
+        "not turned back": ("low.eq(at[:low_bits])", "low.eq(0)"),
+    },
+    (Pieces, "elaborate"): {
+        "segments an element longer": ("ends.eq(left <= space)", "ends.eq(left < space)"),
+        "pieces beyond a segment": ("Mux(ends, left[:low_bits], space)", "space"),
+        "pieces across a multiple": ("space.eq(~at[:low_bits])", "space.eq(-1)"),
+        "each segment as the last": ('piece["last"].eq(ends & last)', 'piece["last"].eq(ends)'),
+    },
+    (Unpack, "elaborate"): {
+        "fewer words of the last block's indices": ("((tail + 1) * self", "(tail * self"),
+        "a block more": ("Mux(last, before, blocks", "Mux(last, before + 1, blocks"),
+        "a run goes on": ("last.eq(blocks == 0)", "last.eq(blocks == 1)"),
+    },
+    (Unpack, "_kept"): {
+        "values of a last block as of a whole one": (
+            "Mux(last, tail_words, self",
+            "Mux(0, 0, self",
+        ),
+        "all indices as the first": ("block[i * bits :", "block[0 :"),
+    },
+    (Loader, "_take"): {
+        "indices where there are none": (
+            'Mux(compressed, given["index_bits"], 0)',
+            'given["index_bits"]',
+        ),
+        "kept elements of a plain run": (
+            'Mux(compressed, given["kept"], given["run"])',
+            'given["kept"]',
+        ),
+    },
+    (Loader, "_ask"): {
+        "commands of one element": ('command["length"].eq(run)', 'command["length"].eq(0)')
+    },
+    (Loader, "elaborate"): {
+        "skew of no job": ('self.write_skew.eq(given["skew"])', "self.write_skew.eq(0)"),
+        "done with every piece": (
+            "elements.out_valid & elements.out_with[-1]",
+            "elements.out_valid",
+        ),
+    },
+}
+MUTANTS = {
+    name: (*where, *each) for where, found in CHANGES.items() for name, each in found.items()
+}
+
+
+@pytest.fixture(scope="module")
+def sound() -> list[Emitted]:
+    return list(emitted(Top(CHIPS["64"])))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_is_caught(
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    mutate: Any,
+    remake: Any,
+    sound: list[Emitted],
+    tmp_path: Path,
+) -> None:
+    kind, method, old, new = MUTANTS[name]
+    mutate(kind, method, old, new, monkeypatch)
+    sizes = CHIPS["64"]
+    # Those that never end would take long.
+    cases = [with_options(case, limit=6000) for case in random_cases(sizes, 2, 8)]
+    with pytest.raises((AssertionError, SimulationError)):
+        check(sizes, cases, tmp_path, remake(sound, kind))

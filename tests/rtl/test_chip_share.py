@@ -14,16 +14,19 @@ import numpy as np
 import pytest
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib.wiring import In, Out
+from amaranth.sim import Simulator
 
 from nofm.kernels.errors import InputError
 from nofm.rtl.axi.bus import PAGE_BYTES, Bus, Command
-from nofm.rtl.axi.cases import Bytes, MasterCase, differences, replay_masters
+from nofm.rtl.axi.cases import Bytes, MasterCase, differences, replay_masters, with_options
 from nofm.rtl.bench.axi import MemoryCase
 from nofm.rtl.bench.cases import Case
-from nofm.rtl.chip.chunks import client_command, client_word
-from nofm.rtl.chip.share import ReadShare, WriteShare
+from nofm.rtl.chip.chunks import Chunks, client_command, client_word
+from nofm.rtl.chip.share import ReadShare, WriteShare, _Share
+from nofm.rtl.chip.turns import Turns
 from nofm.rtl.fields import pack
 from nofm.rtl.hierarchy import Unit, modules, place
+from nofm.rtl.tools.cocotb_runner import SimulationError
 
 BUSES = {
     "64": Bus(data_bits=64, burst_beats=4, outstanding=3, queue_beats=12, length_bits=16),
@@ -315,3 +318,100 @@ def refusal(call: Any, *arguments: Any) -> str:
 )
 def test_what_cannot_be_built_is_refused(kind: Any, arguments: Any, text: str) -> None:
     assert refusal(kind, BUSES["64"], *arguments) == text
+
+
+@pytest.mark.parametrize("clients", [1, 2, 3, 5])
+def test_turns_go_round(clients: int) -> None:
+    """Whoever wants to be served is, before another is for the second time."""
+    turns = Turns(clients)
+    rng = np.random.default_rng(clients)
+
+    async def bench(context: Any) -> None:
+        waited = [0] * clients
+        wants = 0
+        last = 0
+        for _ in range(300):
+            # Who wants to be served wants it until then.
+            wants |= int(rng.integers(1 << clients)) & int(rng.integers(1 << clients))
+            serve = int(rng.integers(2)) & (wants != 0)
+            context.set(turns.wants, wants)
+            context.set(turns.serve, serve)
+            await context.delay(1e-9)
+            assert context.get(turns.any) == (wants != 0)
+            chosen = context.get(turns.chosen)
+            if serve:
+                behind = [(last + 1 + k) % clients for k in range(clients)]
+                assert chosen == next(k for k in behind if wants >> k & 1)
+                waited = [w + 1 if wants >> k & 1 else 0 for k, w in enumerate(waited)]
+                waited[chosen] = 0
+                assert max(waited) < clients
+                wants ^= 1 << chosen
+                last = chosen
+            await context.tick()
+
+    simulator = Simulator(turns)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
+CHANGES: dict[tuple[type[Unit], str], dict[str, tuple[str, str]]] = {
+    (Chunks, "elaborate"): {
+        "the last chunk early": (
+            "self.chunk_last.eq(whole < words)",
+            "self.chunk_last.eq(whole <= words)",
+        ),
+        "the last chunk as long as others": (
+            "self.chunk_last,\n                    left,",
+            "0, left,",
+        ),
+        "the next chunk from the same place": (
+            "address.eq(address + Cat",
+            "address.eq(address | Cat",
+        ),
+        "too little is left": ("left.eq(left - Cat", "left.eq(left - 1 - Cat"),
+    },
+    (_Share, "_choose"): {
+        "chunks without room or words": ("(each.chunk_words <= most[number])", "1"),
+        "all clients' chunks are taken": ("turns.serve & (turns.chosen == number)", "turns.serve"),
+    },
+    (ReadShare, "elaborate"): {
+        "every chunk is a last one": ('word["last"] & last', 'word["last"]'),
+        "room for a chunk counts as for a word": ("Mux(takes, chunk.words, 0)", "takes"),
+        "room does not come back": ("room[each] + leaves", "room[each]"),
+        "words to the next client": ("(owner == each)", "(owner == each - 1)"),
+    },
+    (WriteShare, "elaborate"): {
+        "a word more for each chunk": ("sent + 1 == words", "sent == words"),
+        "done with every chunk": ("master.done & master.done_tag[0] &", "master.done &"),
+        "words are promised twice": (
+            "spare[each] + comes - Mux(takes, chunk.words, 0)",
+            "spare[each] + comes",
+        ),
+    },
+}
+MUTANTS = {
+    name: (*where, *each) for where, found in CHANGES.items() for name, each in found.items()
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [ReadShare, WriteShare])
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_is_caught(
+    name: str,
+    kind: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    mutate: Any,
+    tmp_path: Path,
+) -> None:
+    owner, method, old, new = MUTANTS[name]
+    if owner in (ReadShare, WriteShare) and owner is not kind:
+        pytest.skip("it is in the other kind of share")
+    mutate(owner, method, old, new, monkeypatch)
+    share = share_of(kind, "64")
+    # Those that never end would take long.
+    cases = random_cases(kind, share.bus, share.clients, 4, 3 * share.chunk_beats)
+    cases = [with_options(case, limit=4000) for case in cases]
+    with pytest.raises((AssertionError, SimulationError)):
+        check(share, cases, tmp_path)
