@@ -236,7 +236,7 @@ def check(
     return results
 
 
-QUICK = ("64", "512")
+QUICK = ("512",)
 """Those that every run of the tests tries; `make test-slow` tries all."""
 
 
@@ -361,6 +361,7 @@ def test_activations_take_a_cycle_for_each_piece(tmp_path: Path) -> None:
     assert spare == [0, 0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bus_bits", ["64", "512"])
 def test_kept_elements_take_a_cycle_for_each_word(bus_bits: str, tmp_path: Path) -> None:
     """The bus is what limits kept elements; the last block's pieces follow its last word."""

@@ -280,6 +280,7 @@ def check_full_rate(kind: Any, share: Any, number: int, result: dict[str, Any]) 
 HELD = 900
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [ReadShare, WriteShare])
 def test_a_client_that_waits_holds_nobody_up(kind: Any, tmp_path: Path) -> None:
     """Client 0 takes no word, or gives none, for a long time; all others' words move."""
