@@ -75,10 +75,9 @@ class Loader(Unit):
     Throughput: a word in and a piece out every cycle, so a full bus where segments begin and end at
     multiples of `halves`. From the cycle in which a job is taken to that of `done`, where words are
     never waited for: `piece_cycles` and one for each piece, if all words are whole; `word_cycles`
-    and one for each word, if these are many more. Kept elements with indices take `unpack_cycles`
-    and one for each word, and for a bus of less than 256 bits the last block's further pieces; with
-    a bus of 512 bits one less at times, and more for runs of few blocks, of which the last takes a
-    cycle of its own.
+    and one for each word, if these are many more. Weights take `unpack_cycles`, one for each word,
+    and the last block's pieces but one, and with a bus of 512 bits up to two more; but the last
+    block of each run takes a cycle of its own, which short runs do not have.
     """
 
     piece_cycles = 7
