@@ -19,6 +19,7 @@ from amaranth.sim import Simulator
 from nofm.kernels.errors import InputError
 from nofm.rtl.axi.bus import PAGE_BYTES, Bus, Command
 from nofm.rtl.axi.cases import Bytes, MasterCase, differences, replay_masters, with_options
+from nofm.rtl.axi.read_master import ReadMaster
 from nofm.rtl.bench.axi import MemoryCase
 from nofm.rtl.bench.cases import Case
 from nofm.rtl.chip.chunks import Chunks, client_command, client_word
@@ -160,6 +161,8 @@ def write_case(
             start = each.address - BASE
             after[start : start + each.length_bytes] = data
             given[-1] += [number(part) for part in cut(data, bus)]
+    if memory.get("errors"):
+        after = image
     case = Case(
         name=name,
         inputs={
@@ -209,6 +212,8 @@ def random_cases(
             "channels": {name: waits[3] for name in channels} if at % 2 else {},
             "seed": at,
         }
+        if at == 5:
+            memory["errors"] = [(BASE, BASE + SIZE, 2)]
         options: dict[str, Any] = {"idle": {"ask": waits[0]}, "seed": at}
         if kind is ReadShare:
             options["backpressure"] = {"out": waits[1]}
@@ -271,6 +276,10 @@ def check_full_rate(kind: Any, share: Any, number: int, result: dict[str, Any]) 
     words = 5 * share.chunk_beats * (share.clients if number == 1 else 1)
     moved = result["moved"]["r" if kind is ReadShare else "w"]
     assert len(moved) == words + (5 if number == 2 else 0)
+    if kind is ReadShare and number == 0:
+        alone = ReadMaster(share.bus).first_word_cycles + 1
+        first = result["first"]["out"] - result["given"]["ask"][0]
+        assert first == alone + share.more_cycles
     if share.queue_beats >= 2 * share.chunk_beats + 16 and share.bus.outstanding >= 8:
         assert moved[-1] - moved[0] == len(moved) - 1
         if kind is ReadShare and number < 2:
