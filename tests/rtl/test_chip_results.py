@@ -52,7 +52,14 @@ CHIPS = {"64": chip(64, 8), "128": chip(128, 2), "256": chip(256, 16), "one colu
 
 
 def bus_of(sizes: ChipSizes) -> Bus:
-    return Bus(data_bits=sizes.bus_bits, address_bits=40, length_bits=24, burst_beats=4)
+    """With so small a queue that the storer often waits."""
+    return Bus(
+        data_bits=sizes.bus_bits,
+        address_bits=40,
+        length_bits=24,
+        burst_beats=4,
+        queue_beats=8,
+    )
 
 
 class Top(Unit):

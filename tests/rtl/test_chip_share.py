@@ -292,6 +292,10 @@ HELD = 900
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [ReadShare, WriteShare])
 def test_a_client_that_waits_holds_nobody_up(kind: Any, tmp_path: Path) -> None:
+    check_held(kind, tmp_path)
+
+
+def check_held(kind: Any, folder: Path) -> None:
     """Client 0 takes no word, or gives none, for a long time; all others' words move."""
     share = share_of(kind, "64")
     length = 512
@@ -300,7 +304,7 @@ def test_a_client_that_waits_holds_nobody_up(kind: Any, tmp_path: Path) -> None:
     ]
     make = read_case if kind is ReadShare else write_case
     texts = modules(Top(share, HELD))
-    (result,) = check(share, [make("held", share.bus, commands, {})], tmp_path, texts)
+    (result,) = check(share, [make("held", share.bus, commands, {})], folder, texts)
     moved = result["moved"]["r" if kind is ReadShare else "w"]
     beats = length // share.bus.data_bytes
     early = sum(cycle < HELD for cycle in moved)
@@ -423,5 +427,6 @@ def test_a_mutant_is_caught(
     # Those that never end would take long.
     cases = random_cases(kind, share.bus, share.clients, 4, 3 * share.chunk_beats)
     cases = [with_options(case, limit=4000) for case in cases]
-    with pytest.raises((AssertionError, SimulationError)):
-        check(share, cases, tmp_path)
+    with pytest.raises((AssertionError, SimulationError)):  # noqa: PT012
+        check(share, cases, tmp_path / "random")
+        check_held(kind, tmp_path / "held")
