@@ -71,7 +71,7 @@ class Top(Unit):
     def __init__(self, sizes: ChipSizes) -> None:
         self.sizes = sizes
         self.module_name = "top"
-        self.share = WriteShare(bus_of(sizes), 1, chunk_beats=4, queue_beats=16)
+        self.share = WriteShare(bus_of(sizes), 1, chunk_beats=4, queue_beats=8)
         self.collector, self.storer = Collector(sizes), Storer(sizes)
         kept = self.share.signature.members
         ports = {n: kept[n] for n in kept if not n.startswith(("command", "in_", "done"))}
@@ -184,7 +184,7 @@ def random_store(
         rows = room - (length + (most_slot + 1) * sizes.columns) // sizes.columns * pitch
         if rows > 0:
             break
-    segments = int(rng.integers(1, max(2, min(40, 300 // length))))
+    segments = int(rng.integers(1, max(2, min(99, 600 // length))))
     total = length * segments
     runs = int(rng.choice([n for n in range(1, min(total, 40) + 1) if total % n == 0]))
     run = total // runs
@@ -239,7 +239,7 @@ def random_cases(sizes: ChipSizes, count: int, jobs: int) -> list[MasterCase]:
             idle={"collect_job": waits[0], "store_job": waits[1], "results": waits[2]},
             seed=number,
         )
-        channels = dict.fromkeys(("aw", "w", "b"), waits[3]) if number % 2 else {}
+        channels = {"aw": waits[3], "w": "random:0.2", "b": waits[3]} if number % 2 else {}
         memory = MemoryCase(
             base=BASE, latency=int(rng.integers(1, 20)), channels=channels, seed=number
         )
