@@ -114,14 +114,13 @@ class Walker(Unit):
         last: Signal,
         makes: Signal,
     ) -> list[Signal]:
-        """Count the loops; for each, whether it is the one that goes on."""
+        """Count the loops; for each but the outermost, whether it is the one that goes on."""
         inner = range(self.shape.loops - 1)
         left = [Signal(len(job[f"left_{i}"]), name=f"left_{i}") for i in inner]
         # Whether nothing is left of a loop's round: kept, so that no comparison is in the way.
         over = [Signal(name=f"over_{i}") for i in inner]
         total = Signal(len(job["total"]), name="total_left")
-        going = [Signal(name=f"goes_on_{i}") for i in range(self.shape.loops)]
-        m.d.comb += going[-1].eq(Cat(over).all())
+        going = [Signal(name=f"goes_on_{i}") for i in inner]
         m.d.comb += [going[i].eq(Cat(~over[i], *over[:i]).all()) for i in inner]
         with m.If(makes):
             m.d.sync += [total.eq(total - 1), last.eq(total == 1)]
@@ -144,8 +143,8 @@ class Walker(Unit):
 
 
 def _chosen(which: list[Signal], values: list[Signal]) -> Value:
-    """The value whose bit of `which` is the lowest that is high."""
+    """The value whose bit is high, or the last one."""
     found: Value = values[-1]
-    for bit, value in zip(which[-2::-1], values[-2::-1], strict=True):
+    for bit, value in zip(which, values[:-1], strict=True):
         found = Mux(bit, value, found)
     return found

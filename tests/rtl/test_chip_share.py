@@ -375,15 +375,12 @@ CHANGES: dict[tuple[type[Unit], str], dict[str, tuple[str, str]]] = {
             "self.chunk_last.eq(whole < words)",
             "self.chunk_last.eq(whole <= words)",
         ),
-        "the last chunk as long as others": (
-            "self.chunk_last,\n                    left,",
-            "0, left,",
-        ),
+        "the last chunk as long as others": ("Mux(self.chunk_last, left, gran", "Mux(0, 0, gran"),
         "the next chunk from the same place": (
-            "address.eq(address + Cat",
-            "address.eq(address | Cat",
+            "address.eq(address + gran",
+            "address.eq(address | gran",
         ),
-        "too little is left": ("left.eq(left - Cat", "left.eq(left - 1 - Cat"),
+        "too little is left": ("left.eq(left - gran", "left.eq(left - 1 - gran"),
     },
     (_Share, "_choose"): {
         "chunks without room or words": ("(each.chunk_words <= most[number])", "1"),
