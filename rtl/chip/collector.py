@@ -23,8 +23,8 @@ class Column(Unit):
     | port | width | direction | |
     |---|---|---|---|
     | start | 1 | in | a job begins |
-    | job | `collect_fields` | in | steady from `start` on |
-    | short | 1 | in | the column has a slot less than others; likewise |
+    | job | `job_fields` | in | steady from `start` on |
+    | fewer | 1 | in | the column has a slot less than others; likewise |
     | active | 1 | out | a result is taken when it is there |
     | valid | 1 | in | it is there |
     | at | `result_bits` | out | its place in the bank |
@@ -36,17 +36,23 @@ class Column(Unit):
         super().__init__(
             {
                 "start": In(1),
-                "job": In(sum(collect_fields(sizes).values())),
-                "short": In(1),
+                "job": In(sum(self.job_fields.values())),
+                "fewer": In(1),
                 "active": Out(1),
                 "valid": In(1),
                 "at": Out(sizes.result_bits),
             }
         )
 
+    @property
+    def job_fields(self) -> dict[str, int]:
+        """Fields of the job and their widths: those that all columns share."""
+        fields = collect_fields(self.sizes)
+        return {name: width for name, width in fields.items() if name != "short_from"}
+
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        job = split(collect_fields(self.sizes), self.job)
+        job = split(self.job_fields, self.job)
         results, slots, folds = (Signal.like(job[x], name=x) for x in ("inner", "slots", "outer"))
         # Where the slot and the fold begin.
         slot_at, fold_at = Signal.like(self.at), Signal.like(self.at)
@@ -55,11 +61,11 @@ class Column(Unit):
         m.d.comb += [
             next_slot.eq(slot_at + job["pitch"]),
             next_fold.eq(fold_at + job["outer_pitch"]),
-            last_slot.eq(job["slots"] - self.short),
+            last_slot.eq(job["slots"] - self.fewer),
         ]
         with m.If(self.start):
             m.d.sync += [
-                self.active.eq(~self.short | (job["slots"] != 0)),
+                self.active.eq(~self.fewer | (job["slots"] != 0)),
                 results.eq(Mux(job["outer"] == 0, job["inner_last"], job["inner"])),
                 slots.eq(last_slot),
                 folds.eq(job["outer"]),
@@ -137,7 +143,7 @@ class Collector(Unit):
         with m.Elif(finish):
             m.d.sync += self.busy.eq(0)
 
-        short_from = split(collect_fields(self.sizes), job)["short_from"]
+        fields = split(collect_fields(self.sizes), job)
         active = []
         for number in range(self.sizes.columns):
             column, convert = Column(self.sizes), SingleToHalf(CONVERT_CYCLES)
@@ -145,8 +151,8 @@ class Collector(Unit):
             place(m, platform, f"convert{number}", convert)
             m.d.comb += [
                 column.start.eq(start),
-                column.job.eq(job),
-                column.short.eq(short_from <= number),
+                column.job.eq(Cat(fields[name] for name in column.job_fields)),
+                column.fewer.eq(fields["short_from"] <= number),
                 column.valid.eq(self.results_valid[number]),
                 self.results_ready[number].eq(column.active),
                 convert.wide.eq(self.results_data.word_select(number, 32)),

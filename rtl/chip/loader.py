@@ -72,11 +72,17 @@ class Loader(Unit):
     | busy | 1 | out | a job goes on |
     | done | 1 | out | for one cycle, the one after the job's last piece |
 
-    Throughput: a word in and a piece out every cycle. So where segments begin and end at multiples
-    of `halves`, a job takes a cycle for each word of its runs; else one for each piece, if those
-    are more. A piece is written `cycles_behind` after the word with its last element is taken, or
-    in the cycle after the piece before it, if that is later.
+    Throughput: a word in and a piece out every cycle, so a full bus where segments begin and end at
+    multiples of `halves`. From the cycle in which a job is taken to that of `done`, where words are
+    never waited for: `piece_cycles` and one for each piece, if all words are whole; `word_cycles`
+    and one for each word, if these are many more. Weights take `unpack_cycles`, one for each word,
+    and the last block's pieces but one, and with a bus of 512 bits up to two more; but the last
+    block of each run takes a cycle of its own, which short runs do not have.
     """
+
+    piece_cycles = 7
+    word_cycles = 4
+    unpack_cycles = 9
 
     def __init__(self, sizes: ChipSizes, kind: Kind) -> None:
         self.sizes = sizes

@@ -36,7 +36,7 @@ def random_nest(
             Loop(
                 count,
                 {
-                    name: int(rng.choice([step, 0, rng.integers(-far, far + 1)]))
+                    name: (step, 0, int(rng.integers(-far, far + 1)))[rng.integers(3)]
                     for name, step in steps.items()
                 },
             )

@@ -51,8 +51,13 @@ class Rows(Unit):
 
     @property
     def column_bits(self) -> int:
-        """Bits of a column's number."""
+        """Bits of a column's number, none if there is one column."""
         return (self.sizes.columns - 1).bit_length()
+
+    @property
+    def column_width(self) -> int:
+        """Width of a column's number."""
+        return max(1, self.column_bits)
 
     @property
     def job_fields(self) -> dict[str, int]:
@@ -71,7 +76,7 @@ class Rows(Unit):
         """
         bits = self.sizes.result_bits
         return {
-            "column": self.column_bits,
+            "column": self.column_width,
             "place": bits,
             "next_place": bits,
             "count": count_bits(self.most),
@@ -95,7 +100,7 @@ class Rows(Unit):
 
         # The segment's slot times the pitch: a register before the product, and one behind.
         given, known = Signal(), Signal()
-        row, slot, column = Signal(bits), Signal(bits), Signal(self.column_bits)
+        row, slot, column = Signal(bits), Signal(bits), Signal(self.column_width)
         known_row, known_column = Signal.like(row), Signal.like(column)
         offset, takes = Signal(bits), Signal()
         known_ready = Signal()
@@ -107,7 +112,7 @@ class Rows(Unit):
             m.d.sync += [
                 given.eq(walker.pass_valid),
                 row.eq(segment["row"]),
-                column.eq(segment["n"]),
+                column.eq(segment["n"][: self.column_bits]),
                 slot.eq(segment["n"][self.column_bits :]),
             ]
         with m.If(known_ready):
@@ -120,7 +125,7 @@ class Rows(Unit):
 
         # What is left of the segment.
         active, ends, step = Signal(), Signal(), Signal()
-        at, at_column, left = Signal(bits), Signal(self.column_bits), Signal(RUN_BITS)
+        at, at_column, left = Signal(bits), Signal(self.column_width), Signal(RUN_BITS)
         next_at, next_column = Signal(bits), Signal(self.column_bits + 1)
         m.d.comb += [
             ends.eq(left < self.most),
@@ -141,7 +146,7 @@ class Rows(Unit):
         with m.If(step & active):
             m.d.sync += [
                 active.eq(~ends),
-                at_column.eq(next_column),
+                at_column.eq(next_column[: self.column_bits]),
                 at.eq(Mux(next_column[-1], next_at, at)),
                 left.eq(left - self.most),
             ]
@@ -206,7 +211,7 @@ class Storer(Unit):
         left = Signal(TOTAL_BITS)
         m.d.comb += [
             self.job_ready.eq(~self.busy),
-            start.eq(self.job_valid & ~self.busy),
+            start.eq(self.job_valid & self.job_ready),
             finish.eq(self.busy & self.command_done & (left == 0)),
         ]
         m.d.sync += self.done.eq(finish)
@@ -252,7 +257,7 @@ class Storer(Unit):
         place(m, platform, "rows", rows)
         row = split(rows.row_fields, rows.row_data)
         read, came, step = Signal(), Signal(), Signal()
-        column, count = Signal(rows.column_bits), Signal(count_bits(rows.most))
+        column, count = Signal(rows.column_width), Signal(count_bits(rows.most))
         m.d.comb += [
             rows.job_valid.eq(start),
             rows.job_data.eq(Cat(given[name] for name in rows.job_fields)),
@@ -262,10 +267,12 @@ class Storer(Unit):
             results.in_valid.eq(came),
         ]
         for each in range(self.sizes.columns):
-            m.d.comb += self.read_at.word_select(each, bits).eq(
-                Mux(row["column"] > each, row["next_place"], row["place"])
-            )
-        group = turned(m, "group", self.read_data, column, 16)
+            here: Value = row["place"]
+            # No column lies behind the last one.
+            if each < self.sizes.columns - 1:
+                here = Mux(row["column"] > each, row["next_place"], here)
+            m.d.comb += self.read_at.word_select(each, bits).eq(here)
+        group = turned(m, "group", self.read_data, column[: rows.column_bits], 16)
         with m.If(step):
             m.d.sync += [
                 read.eq(rows.row_valid),

@@ -88,7 +88,7 @@ class Unpack(Unit):
         last, several, taken = Signal(), Signal(), Signal(count_bits(self.most))
         m.d.comb += [
             last.eq(blocks == 0),
-            several.eq((blocks >= self.ways) if self.ways > 1 else 0),
+            several.eq(~(blocks < self.ways) if self.ways > 1 else 0),
             taken.eq(Mux(last, tail, Mux(several, self.most - 1, BLOCK - 1))),
             halves.size_valid.eq(1),
             halves.size_count.eq(

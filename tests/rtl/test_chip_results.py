@@ -12,19 +12,21 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib.wiring import In, Out
 
 from nofm.rtl.axi.bus import Bus
-from nofm.rtl.axi.cases import MasterCase, differences, replay_masters
+from nofm.rtl.axi.cases import MasterCase, differences, replay_masters, with_options
 from nofm.rtl.bench.axi import MemoryCase
 from nofm.rtl.bench.cases import Case
 from nofm.rtl.chip.random_walks import moved, random_nest
-from nofm.rtl.chip.collector import Collector
+from nofm.rtl.chip.collector import Collector, Column
 from nofm.rtl.chip.results import Results
 from nofm.rtl.chip.share import WriteShare
-from nofm.rtl.chip.storer import Storer
+from nofm.rtl.chip.storer import Rows, Storer
 from nofm.rtl.fields import pack
-from nofm.rtl.hierarchy import Unit, modules, place
+from nofm.rtl.hierarchy import Emitted, Unit, emitted, modules, place
 from nofm.rtl.program.load import memory_walk
 from nofm.rtl.program.results import collect, collect_fields, row_walk, store, store_fields
 from nofm.rtl.program.sizes import ChipSizes
+from nofm.rtl.program.walk import Loop, Nest
+from nofm.rtl.tools.cocotb_runner import SimulationError
 
 BASE = 0x12_3450_0000
 MEMORY = 6144
@@ -50,7 +52,14 @@ CHIPS = {"64": chip(64, 8), "128": chip(128, 2), "256": chip(256, 16), "one colu
 
 
 def bus_of(sizes: ChipSizes) -> Bus:
-    return Bus(data_bits=sizes.bus_bits, address_bits=40, length_bits=24, burst_beats=4)
+    """With so small a queue that the storer often waits."""
+    return Bus(
+        data_bits=sizes.bus_bits,
+        address_bits=40,
+        length_bits=24,
+        burst_beats=4,
+        queue_beats=8,
+    )
 
 
 class Top(Unit):
@@ -62,7 +71,7 @@ class Top(Unit):
     def __init__(self, sizes: ChipSizes) -> None:
         self.sizes = sizes
         self.module_name = "top"
-        self.share = WriteShare(bus_of(sizes), 1, chunk_beats=4, queue_beats=16)
+        self.share = WriteShare(bus_of(sizes), 1, chunk_beats=4, queue_beats=8)
         self.collector, self.storer = Collector(sizes), Storer(sizes)
         kept = self.share.signature.members
         ports = {n: kept[n] for n in kept if not n.startswith(("command", "in_", "done"))}
@@ -175,7 +184,7 @@ def random_store(
         rows = room - (length + (most_slot + 1) * sizes.columns) // sizes.columns * pitch
         if rows > 0:
             break
-    segments = int(rng.integers(1, max(2, min(40, 300 // length))))
+    segments = int(rng.integers(1, max(2, min(99, 600 // length))))
     total = length * segments
     runs = int(rng.choice([n for n in range(1, min(total, 40) + 1) if total % n == 0]))
     run = total // runs
@@ -230,7 +239,7 @@ def random_cases(sizes: ChipSizes, count: int, jobs: int) -> list[MasterCase]:
             idle={"collect_job": waits[0], "store_job": waits[1], "results": waits[2]},
             seed=number,
         )
-        channels = dict.fromkeys(("aw", "w", "b"), waits[3]) if number % 2 else {}
+        channels = {"aw": waits[3], "w": "random:0.2", "b": waits[3]} if number % 2 else {}
         memory = MemoryCase(
             base=BASE, latency=int(rng.integers(1, 20)), channels=channels, seed=number
         )
@@ -251,7 +260,109 @@ def check(
     return results
 
 
-@pytest.mark.parametrize("name", CHIPS)
+QUICK = ("64",)
+"""Those that every run of the tests tries; `make test-slow` tries all."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in CHIPS]
+)
 def test_results_reach_memory_whatever_waits(name: str, tmp_path: Path) -> None:
+    """And at full rate, where nothing does and a row is as wide as a word of the bus."""
     sizes = CHIPS[name]
-    check(sizes, random_cases(sizes, 4, 8), tmp_path)
+    results = check(sizes, [*random_cases(sizes, 4, 6), whole_rows(sizes)], tmp_path)
+    first, last = results[4]["given"]["results"]
+    assert last - first == ROWS - 1
+    if sizes.columns >= sizes.halves:
+        moved = results[4]["moved"]["w"]
+        assert moved[-1] - moved[0] == ROWS * sizes.columns // sizes.halves - 1
+
+
+ROWS = 60
+
+
+def whole_rows(sizes: ChipSizes) -> MasterCase:
+    """Rows of all columns, as one run."""
+    rng = np.random.default_rng(3)
+    image = rng.integers(0, 1 << 16, MEMORY).astype(np.uint16)
+    after = image.copy()
+    zeros = dict.fromkeys((*collect_fields(sizes), *store_fields(sizes)), 0)
+    given = [random_results(rng, ROWS) for _ in range(sizes.columns)]
+    values = {**zeros, "inner_last": ROWS - 1, "short_from": sizes.columns}
+    banks = np.zeros((sizes.columns, sizes.result_depth), np.uint16)
+    collect(sizes, values, given, banks)
+    collects = pack(collect_fields(sizes), values)
+    rows = row_walk(sizes).encode("segment_", Nest({}, (Loop(ROWS, {"row": 1}),)))
+    values = {**zeros, **rows, "length": sizes.columns - 1, "run": ROWS * sizes.columns - 1}
+    store(sizes, values, banks, after)
+    stores = pack(store_fields(sizes), {**values, "memory_start_address": BASE // 2})
+    case = Case(
+        name="whole rows",
+        inputs={"collect_job": [[collects]], "store_job": [[stores]], "results": given},
+        outputs={},
+        jobs=1,
+        limit=5000,
+    )
+    return MasterCase(case, MemoryCase(base=BASE), image.view(np.uint8), after.view(np.uint8))
+
+
+CHANGES: dict[tuple[type[Unit], str], dict[str, tuple[str, str]]] = {
+    (Column, "elaborate"): {
+        "the last fold late": ("Mux(folds == 1, job", "Mux(folds == 0, job"),
+        "the first slot alone is short": ("Mux(folds == 0, job", "Mux(0, job"),
+        "slots of all columns alike": ('job["slots"] - self.fewer', 'job["slots"]'),
+        "a column without results takes one": ('~self.fewer | (job["slots"] != 0)', "1"),
+        "folds one behind the other": ("slot_at.eq(next_fold)", "slot_at.eq(next_slot)"),
+    },
+    (Collector, "elaborate"): {
+        "one column more is short": (
+            'fields["short_from"] <= number',
+            'fields["short_from"] < number',
+        ),
+        "done before the last result": ("quiet.all()", "(~start)"),
+        "places a cycle early": ("write, at = later, later_at", "write, at = later, at"),
+    },
+    (Rows, "elaborate"): {
+        "columns begin again in the same slot": ("Mux(next_column[-1], next_at, at)", "at"),
+        "slots without a pitch": ("slot * pitch", "slot"),
+        "reads beyond a segment": ("Mux(ends, left, self.most - 1)", "self.most - 1"),
+        "steps too long": ("left.eq(left - self.most)", "left.eq(left - self.most - 1)"),
+    },
+    (Storer, "_read"): {
+        "a column more in the next slot": ('row["column"] > each', 'row["column"] >= each'),
+        "read on while nothing goes on": ("self.read_enable.eq(step)", "self.read_enable.eq(1)"),
+        "not turned": ('column.eq(row["column"])', "column.eq(0)"),
+    },
+    (Storer, "_pack"): {
+        "runs a word longer": ("last.eq(left < halves)", "last.eq(left <= halves)"),
+        "one run": ("Mux(last, run, left - halves)", "left - halves"),
+    },
+    (Storer, "elaborate"): {"done before the last answer": ("(left == 0)", "(left <= 1)")},
+}
+MUTANTS = {
+    name: (*where, *each) for where, found in CHANGES.items() for name, each in found.items()
+}
+
+
+@pytest.fixture(scope="module")
+def sound() -> list[Emitted]:
+    return list(emitted(Top(CHIPS["64"])))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_is_caught(
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    mutate: Any,
+    remake: Any,
+    sound: list[Emitted],
+    tmp_path: Path,
+) -> None:
+    kind, method, old, new = MUTANTS[name]
+    mutate(kind, method, old, new, monkeypatch)
+    sizes = CHIPS["64"]
+    # Those that never end would take long.
+    cases = [with_options(case, limit=4000) for case in random_cases(sizes, 2, 6)]
+    with pytest.raises((AssertionError, SimulationError)):
+        check(sizes, cases, tmp_path, remake(sound, kind))
