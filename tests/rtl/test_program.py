@@ -165,7 +165,8 @@ PRODUCT = FORM.by_name["product"]
         (b"abc", "a program's bytes must be a multiple of 8, not 3"),
         (
             b"",
-            "descriptor 0 at byte 0 (unfinished): a program must end with a last descriptor, and has none",
+            "descriptor 0 at byte 0 (unfinished): a program must end with a last descriptor, "
+            "and has none",
         ),
         (
             words(barrier(flags=0), barrier(magic=0)),
