@@ -377,7 +377,25 @@ def resets(world: World) -> dict[str, Any]:
     while not world.written:
         world.board.pause(5e-8)
     data = world.board.read(world.told["base"] + 0x4000, 80)
-    return {"moments": moments, "right": data == b"\xef\xbe" * 40}
+    # It counts while a program is under way.
+    world.stuck = {"store"}
+    driver.start(PROGRAM_AT, len(world.program) // 8)
+    world.written = 0
+    _write(world, world.told["base"] + 0x4002, 40)
+    while not world.written:
+        world.board.pause(5e-8)
+    written = driver.counters()["written_bytes"]
+    return {"moments": moments, "right": data == b"\xef\xbe" * 40, "written": written}
+
+
+def snapshots(world: World) -> dict[str, Any]:
+    """Counters are read while all of them move."""
+    driver = world.open()
+    world.stuck = {"load_weights"}
+    driver.place(world.program, PROGRAM_AT)
+    driver.start(PROGRAM_AT, len(world.program) // 8)
+    world.board.pause(4e-7)
+    return {"first": driver.counters(), "again": driver.counters()}
 
 
 PAUSING = dict.fromkeys(("ar", "r", "aw", "w", "b"), "random:0.6")
@@ -394,6 +412,7 @@ SCENARIOS: dict[str, Callable[[World], dict[str, Any]]] = {
     for each in (
         *(ends_well, wrong_chip, checksum, random_bytes, past_the_end, stuck, deaf, patient),
         *(mute_memory, read_error, unit_error, window, closed_window, write_error, resets),
+        snapshots,
     )
 }
 
