@@ -148,7 +148,7 @@ PARTS = decode_program(FORM, PROGRAM)
 SCENARIOS = (
     *("ends_well", "wrong_chip", "checksum", "random_bytes", "past_the_end", "stuck", "deaf"),
     *("patient", "mute_memory", "read_error", "unit_error", "window", "closed_window"),
-    *("write_error", "resets", "snapshots"),
+    *("write_error", "resets", "snapshots", "early_unit_error", "first_error"),
 )
 
 
@@ -300,6 +300,15 @@ def test_unit_error(told: dict[str, Any]) -> None:
     assert told["later"] == 0
 
 
+def test_early_unit_error(told: dict[str, Any]) -> None:
+    assert (told["name"], told["descriptor"], told["detail"]) == ("unit", 1, 0)
+    assert (told["jobs"], told["later"]) == (1, 0)
+
+
+def test_first_error(told: dict[str, Any]) -> None:
+    assert told == {"address": 0x5000}
+
+
 def test_window(told: dict[str, Any]) -> None:
     """What lies inside is written; all else is dropped, and nobody waits for it."""
     first, limit = BASE + 0x4002, BASE + 0x4802
@@ -354,14 +363,14 @@ MUTANTS: dict[str, tuple[type[Unit], str, str, str, str]] = {
         "_fail",
         "~self._failed & ~self._resetting",
         "~self._resetting",
-        "checksum",
+        "first_error",
     ),
     "an error stops nothing": (
         Control,
         "_wire",
         "self._failed | self._resetting",
         "self._resetting",
-        "unit_error",
+        "early_unit_error",
     ),
     "a reset waits for nothing": (
         Control,
