@@ -229,14 +229,11 @@ class Driver:
             ChipError: it stopped with an error.
             TimeOut: it does not end.
         """
+        text = f"the program has not ended in {timeout_seconds:g} s"
         if interrupt is not None:
             interrupt(timeout_seconds)
             timeout_seconds = 0.0
-        self._wait_for(
-            lambda: not self._field("status", "busy"),
-            timeout_seconds,
-            f"the program has not ended in {timeout_seconds:g} s",
-        )
+        self._wait_for(lambda: not self._field("status", "busy"), timeout_seconds, text)
         self.check()
         if not self._field("status", "done"):
             raise TimeOut("no program has ended")

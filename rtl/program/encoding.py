@@ -73,6 +73,8 @@ def encode_descriptor(form: ProgramFormat, descriptor: Descriptor) -> list[int]:
         raise unknown("operation", descriptor.operation, form.by_name)
     names = [unit.name for unit in layout.units]
     for name in descriptor.jobs:
+        if not names:
+            raise InputError(f"{layout.name} must have no jobs, not one for {name}")
         if name not in names:
             raise unknown(f"unit of {layout.name}", name, names)
     numbers = {unit.name: unit.number for unit in form.units}
@@ -163,7 +165,9 @@ def walk_program(form: ProgramFormat, data: bytes) -> Iterator[tuple[int, Descri
     words = memoryview(data).cast("B")
     left, at, number = len(data) // WORD_BYTES, 0, 0
     if not left:
-        raise ProgramError("unfinished", 0, 0, "a program must end with a last descriptor, not 0")
+        raise ProgramError(
+            "unfinished", 0, 0, "a program must end with a last descriptor, and has none"
+        )
     while left:
         (head,) = struct.unpack_from("<Q", words, at)
         header = unpack(HEADER, head)
@@ -212,7 +216,11 @@ def _checked_header(
     if flags:
         check("trailing", not behind, f"words behind the last descriptor must be 0, not {behind}")
     else:
-        check("unfinished", bool(behind), "a program must end with a last descriptor, not with it")
+        check(
+            "unfinished",
+            bool(behind),
+            "a program must end with a last descriptor, and this is none",
+        )
     return layout
 
 

@@ -295,6 +295,25 @@ def _write(world: World, address: int, granules: int, tag: int = 0) -> None:
     world.data.send([full] * -(-granules // lanes))
 
 
+def early_unit_error(world: World) -> dict[str, Any]:
+    """The first job of all is wrong: nothing comes after it."""
+    return world.error(fails={"load_activations": 1})
+
+
+def first_error(world: World) -> dict[str, Any]:
+    """Two writes outside of the window: the first one is told."""
+    driver = world.open()
+    for address in (0x5000, 0x6000):
+        _write(world, address, 1)
+    while world.refused < 2:
+        world.board.pause(5e-8)
+    try:
+        driver.check()
+    except ChipError as error:
+        return {"address": error.address}
+    return {}
+
+
 def window(world: World) -> dict[str, Any]:
     """Writes inside, across both edges, and outside; those after them are done again."""
     driver = world.open()
@@ -312,7 +331,7 @@ def window(world: World) -> dict[str, Any]:
         (limit, 700),
         (first - 2, 1025 + 7),
         (base, 3),
-        ((1 << 40) - 2, 1 << 16),
+        ((1 << 40) - 2, 10),
         (first + 64, 33),
     ):
         world.refused = world.written = 0
@@ -377,7 +396,25 @@ def resets(world: World) -> dict[str, Any]:
     while not world.written:
         world.board.pause(5e-8)
     data = world.board.read(world.told["base"] + 0x4000, 80)
-    return {"moments": moments, "right": data == b"\xef\xbe" * 40}
+    # It counts while a program is under way.
+    world.stuck = {"store"}
+    driver.start(PROGRAM_AT, len(world.program) // 8)
+    world.written = 0
+    _write(world, world.told["base"] + 0x4002, 40)
+    while not world.written:
+        world.board.pause(5e-8)
+    written = driver.counters()["written_bytes"]
+    return {"moments": moments, "right": data == b"\xef\xbe" * 40, "written": written}
+
+
+def snapshots(world: World) -> dict[str, Any]:
+    """Counters are read while all of them move."""
+    driver = world.open()
+    world.stuck = {"load_weights"}
+    driver.place(world.program, PROGRAM_AT)
+    driver.start(PROGRAM_AT, len(world.program) // 8)
+    world.board.pause(4e-7)
+    return {"first": driver.counters(), "again": driver.counters()}
 
 
 PAUSING = dict.fromkeys(("ar", "r", "aw", "w", "b"), "random:0.6")
@@ -394,6 +431,7 @@ SCENARIOS: dict[str, Callable[[World], dict[str, Any]]] = {
     for each in (
         *(ends_well, wrong_chip, checksum, random_bytes, past_the_end, stuck, deaf, patient),
         *(mute_memory, read_error, unit_error, window, closed_window, write_error, resets),
+        *(snapshots, early_unit_error, first_error),
     )
 }
 
@@ -409,7 +447,7 @@ async def run_scenario(dut: Any, told: dict[str, Any], name: str) -> dict[str, A
     while not task.done():
         await edge
         world.step()
-        if world.cycles > 200_000:
+        if world.cycles > 30_000:
             raise TimeOut(f"{name} has no end")
     found: dict[str, Any] = task.result()
     return found

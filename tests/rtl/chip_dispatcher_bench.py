@@ -3,10 +3,12 @@
 Arguments: `units`, their names in the order of their bits; `programs`, each with `words` (those
 that memory gives), `total` (those that it is told of), `idle` and `backpressure` (patterns of
 words, and of every unit), `busy` (the longest time that a job takes), `seed`, `stop_at` (cycle or
-none) and `limit`. Results: `programs` with `jobs` (unit, data, cycle in which it was offered,
-and units that were busy when that was settled), `ended` ("done", "error" or "none"), `cycle` of
-the end, `units_busy` then, `code`, `descriptor`, `offset`, `waits` (cycles by cause), `busy` (at
-the end) and `error`, a text where the protocol was broken.
+none), `limit`, and `waits`: whether causes of waiting are counted.
+
+Results: `programs` with `jobs` (unit, data, cycle in which it was offered, and units that were busy
+when that was settled), `ended` ("done", "error" or "none"), `cycle` of the end, `units_busy` then,
+`code`, `descriptor`, `offset`, `waits` (cycles by cause), `busy` (at the end) and `error`, a text
+where the protocol was broken.
 """
 
 from __future__ import annotations
@@ -93,8 +95,8 @@ async def run_program(dut: Any, told: dict[str, Any], names: list[str]) -> dict[
     await edge
     dut.start.value = 0
     done, error, busy = (Port(dut, name) for name in ("done", "error", "busy"))
-    waits = [Port(dut, f"waits_{name}") for name in WAITS]
-    counts = [0] * len(WAITS)
+    waits = [Port(dut, f"waits_{name}") for name in WAITS] if told["waits"] else []
+    counts = [0] * len(waits)
     ended, cycle, fault, left, at_end = "none", 0, None, None, None
     try:
         while left != 0:
@@ -123,7 +125,7 @@ async def run_program(dut: Any, told: dict[str, Any], names: list[str]) -> dict[
         "code": Port(dut, "error_code").read(),
         "descriptor": Port(dut, "descriptor").read(),
         "offset": Port(dut, "offset").read(),
-        "waits": dict(zip(WAITS, counts, strict=True)),
+        "waits": dict(zip(WAITS, counts, strict=False)),
         "busy": busy.read(),
         "units_busy": at_end,
         "error": fault,

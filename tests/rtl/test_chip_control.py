@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,16 @@ from nofm.rtl.axi.ports import lite_ports, mark, read_ports, write_ports
 from nofm.rtl.axi.read_master import ReadMaster
 from nofm.rtl.axi.write_master import WriteMaster
 from nofm.rtl.chip.control import Control
+from nofm.rtl.chip.counters import Counters
 from nofm.rtl.chip.dispatcher import job_ports
-from nofm.rtl.chip.fetcher import program_beat, program_command
+from nofm.rtl.chip.fetcher import Fetcher, program_beat, program_command
 from nofm.rtl.chip.gate import INSIDE, BusGate
 from nofm.rtl.chip.window import WriteWindow
 from nofm.rtl.fields import pack, split
-from nofm.rtl.hierarchy import Unit, modules, place
+from nofm.rtl.hierarchy import Emitted, Unit, emitted, place
 from nofm.rtl.program.descriptors import ProgramFormat
 from nofm.rtl.program.encoding import Descriptor, decode_program, encode_program
-from nofm.rtl.tools.cocotb_runner import run
+from nofm.rtl.tools.cocotb_runner import SimulationError, run
 
 SAT = load("sat-4x4")
 FORM = ProgramFormat.of(SAT)
@@ -146,25 +148,25 @@ PARTS = decode_program(FORM, PROGRAM)
 SCENARIOS = (
     *("ends_well", "wrong_chip", "checksum", "random_bytes", "past_the_end", "stuck", "deaf"),
     *("patient", "mute_memory", "read_error", "unit_error", "window", "closed_window"),
-    *("write_error", "resets"),
+    *("write_error", "resets", "snapshots", "early_unit_error", "first_error"),
 )
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    folder = tmp_path_factory.mktemp("control")
+def simulate(
+    sources: dict[str, str], scenarios: Sequence[str], folder: Path
+) -> dict[str, dict[str, Any]]:
     image = folder / "image.bin"
     image.write_bytes(random.Random(3).randbytes(SIZE))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [str(Path(__file__).parent), *sys.path])
         done = run(
-            modules(Shell()),
+            sources,
             "nofm_chip_shell",
             "chip_control_bench",
             folder=folder,
             tool="icarus",
             arguments={
-                "scenarios": SCENARIOS,
+                "scenarios": list(scenarios),
                 "base": BASE,
                 "image": str(image),
                 "program": PROGRAM.hex(),
@@ -173,9 +175,23 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
                 "command": write_command(BUS),
                 "lanes": BUS.lanes,
             },
+            time_out_seconds=200,
         )
     found: dict[str, dict[str, Any]] = done.results["scenarios"]
     return found
+
+
+@pytest.fixture(scope="module")
+def sound() -> list[Emitted]:
+    return list(emitted(Shell()))
+
+
+@pytest.fixture(scope="module")
+def results(
+    sound: list[Emitted], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Any]]:
+    sources = {each.unit.module_name: each.verilog for each in sound}
+    return simulate(sources, SCENARIOS, tmp_path_factory.mktemp("control"))
 
 
 @pytest.fixture
@@ -284,6 +300,15 @@ def test_unit_error(told: dict[str, Any]) -> None:
     assert told["later"] == 0
 
 
+def test_early_unit_error(told: dict[str, Any]) -> None:
+    assert (told["name"], told["descriptor"], told["detail"]) == ("unit", 1, 0)
+    assert (told["jobs"], told["later"]) == (1, 0)
+
+
+def test_first_error(told: dict[str, Any]) -> None:
+    assert told == {"address": 0x5000}
+
+
 def test_window(told: dict[str, Any]) -> None:
     """What lies inside is written; all else is dropped, and nobody waits for it."""
     first, limit = BASE + 0x4002, BASE + 0x4802
@@ -319,4 +344,145 @@ def test_write_error(told: dict[str, Any]) -> None:
 
 
 def test_resets(told: dict[str, Any]) -> None:
-    assert told == {"moments": 13, "right": True}
+    assert told == {"moments": 13, "right": True, "written": 80}
+
+
+def test_snapshots(told: dict[str, Any]) -> None:
+    """In a run, counters are those of one cycle, however long reading them takes."""
+    first, again = told["first"], told["again"]
+    assert again["cycles"] - first["cycles"] == again["waits_idle"] - first["waits_idle"] > 40
+    for counts in (first, again):
+        # Two loads are over, and the product is checked and waits.
+        waits = sum(value for name, value in counts.items() if name.startswith("waits_"))
+        assert counts["cycles"] - waits == 2 * (10 + 4) + 1 + 40 + 1
+
+
+MUTANTS: dict[str, tuple[type[Unit], str, str, str, str]] = {
+    "the last error is kept": (
+        Control,
+        "_fail",
+        "~self._failed & ~self._resetting",
+        "~self._resetting",
+        "first_error",
+    ),
+    "an error stops nothing": (
+        Control,
+        "_wire",
+        "self._failed | self._resetting",
+        "self._resetting",
+        "early_unit_error",
+    ),
+    "a reset waits for nothing": (
+        Control,
+        "_reset",
+        "self._resetting & self.quiet",
+        "self._resetting",
+        "resets",
+    ),
+    "errors outlive a reset": (Control, "_fail", "m.If(self.units_reset)", "m.If(0)", "checksum"),
+    "the watchdog sleeps": (Control, "_fail", "(limit != 0)", "0", "stuck"),
+    "work is no progress": (Control, "_fail", "| self.unit_moves.any()", "", "patient"),
+    "counters count on": (
+        Control,
+        "_count",
+        "counters.run.eq(self._runs)",
+        "counters.run.eq(1)",
+        "ends_well",
+    ),
+    "counters never begin again": (
+        Control,
+        "_count",
+        "counters.clear.eq(self._starts)",
+        "counters.clear.eq(0)",
+        "ends_well",
+    ),
+    "a snapshot is none": (Counters, "elaborate", "m.If(self.snapshot)", "m.If(1)", "snapshots"),
+    "no interrupt at the end": (
+        Control,
+        "_fail",
+        "done_set.eq(ended)",
+        "done_set.eq(0)",
+        "ends_well",
+    ),
+    "programs may wrap round": (Control, "_start", "end > 1 <<", "end > 2 <<", "past_the_end"),
+    "errors have another place": (
+        Control,
+        "_causes",
+        "self._program + dispatcher.offset",
+        "self._program",
+        "checksum",
+    ),
+    "the window ends one later": (
+        WriteWindow,
+        "elaborate",
+        "end > self.limit",
+        "end > self.limit + 1",
+        "window",
+    ),
+    "the window begins one earlier": (
+        WriteWindow,
+        "elaborate",
+        "< self.base",
+        "+ 1 < self.base",
+        "window",
+    ),
+    "ends wrap round": (
+        WriteWindow,
+        "elaborate",
+        "Signal(bus.granule_address_bits + 2)",
+        "Signal(bus.granule_address_bits)",
+        "window",
+    ),
+    "words are not dropped": (
+        WriteWindow,
+        "_pass",
+        "waiting.out_valid & (drop | self.to_in_ready)",
+        "waiting.out_valid & ~drop & self.to_in_ready",
+        "window",
+    ),
+    "a word too many is dropped": (
+        WriteWindow,
+        "_pass",
+        "count == head",
+        "count == drop + head",
+        "window",
+    ),
+    "drained bursts still come": (BusGate, "_address", "~self.drain | shown", "1", "resets"),
+    "an offer is taken back": (BusGate, "_address", "~self.drain | shown", "~self.drain", "resets"),
+    "reads are not waited for": (BusGate, "elaborate", "(reads == 0) & ", "", "resets"),
+    "writes are not waited for": (BusGate, "elaborate", "(writes == 0) & ", "", "resets"),
+    "strobes do not count": (
+        BusGate,
+        "elaborate",
+        "Mux(wrote, strobes, 0)",
+        "Mux(wrote, self.bus.data_bytes, 0)",
+        "resets",
+    ),
+    "it asks for what has no room": (Fetcher, "elaborate", "~(room < chunk)", "1", "ends_well"),
+}
+"""A unit, its method, what is changed, and the scenario that tells."""
+
+QUICK = ("an offer is taken back",)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in MUTANTS]
+)
+def test_a_mutant_is_caught(
+    name: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    mutate: Any,
+    remake: Any,
+    sound: list[Emitted],
+    results: dict[str, dict[str, Any]],
+    tmp_path: Path,
+) -> None:
+    """The scenario comes to no end, breaks a rule of the bus, or tells something else."""
+    kind, method, old, new, scenario = MUTANTS[name]
+    mutate(kind, method, old, new, monkeypatch)
+    try:
+        found = simulate(remake(sound, kind), [scenario], tmp_path)
+    except SimulationError:
+        return
+    assert found[scenario] != results[scenario]

@@ -86,6 +86,7 @@ def program(words: list[int], seed: int = 0, **options: Any) -> Told:
         "busy": 0,
         "seed": seed,
         "stop_at": None,
+        "waits": False,
         "limit": 40 * len(words) + 200,
         **options,
     }
@@ -248,7 +249,7 @@ def every_bit(form: ProgramFormat) -> list[Told]:
 def test_programs_are_done_in_order(tmp_path: Path) -> None:
     """The chip's own format: every bit of every job arrives, in order, when units are idle."""
     form = ProgramFormat.of(SAT)
-    programs = sound_programs(form, random.Random(1), 27, 6)
+    programs = sound_programs(form, random.Random(1), 27, 4)
     check_all(form, programs, simulate(form, programs, tmp_path))
 
 
@@ -262,9 +263,9 @@ def steady(form: ProgramFormat, seed: int) -> tuple[Told, int]:
 
 
 def test_what_python_refuses_is_refused(tmp_path: Path) -> None:
-    """More than a thousand sound and broken programs: the same end, fault, descriptor and place."""
+    """About a thousand sound and broken programs: the same end, fault, descriptor and place."""
     rng = random.Random(2)
-    programs = [*sound_programs(SMALL, rng, 81, 8), *broken_programs(SMALL, rng, 500)]
+    programs = [*sound_programs(SMALL, rng, 54, 8), *broken_programs(SMALL, rng, 240)]
     programs += every_bit(SMALL)
     # None at all, and more words there than it is told of.
     words = programs[0]["words"]
@@ -275,14 +276,15 @@ def test_what_python_refuses_is_refused(tmp_path: Path) -> None:
     assert {result["code"] for result in results if result["ended"] == "error"} == {
         FAULTS[name].code for name in list(FAULTS)[:8]
     }
-    assert sum(result["ended"] == "done" for result in results) > 150
+    assert sum(result["ended"] == "done" for result in results) > 100
 
 
 def test_cycles(tmp_path: Path) -> None:
     """Back to back, each descriptor takes its words and four cycles; causes of waiting add up."""
     runs = [steady(SMALL, seed) for seed in range(4)]
     waiting = sound_programs(SMALL, random.Random(6), 27, 8)
-    results = simulate(SMALL, [*(told for told, _ in runs), *waiting], tmp_path)
+    programs = [{**told, "waits": True} for told in [*(told for told, _ in runs), *waiting]]
+    results = simulate(SMALL, programs, tmp_path)
     for (told, cycles), result in zip(runs, results, strict=False):
         # The first word is offered one cycle behind the start; `done` is a cycle of its own.
         waits = {"words": 1, "idle": 0, "unit": 0, "end": result["waits"]["end"]}
@@ -358,7 +360,7 @@ MUTANTS: dict[str, tuple[str, str, str]] = {
 }
 """A method of the dispatcher, and what is changed in it."""
 
-QUICK = ("the checksum does not count", "it waits for one unit less")
+QUICK = ("it waits for one unit less",)
 
 
 @pytest.fixture(scope="module")
