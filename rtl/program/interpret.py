@@ -100,6 +100,9 @@ class Chip:
         if self.open is None:
             raise ValueError("a product's job goes on with no job of the array")
         feed, weight = part_of(values, "activation_"), part_of(values, "weight_")
+        rows, columns = self.sizes.rows, self.sizes.columns
+        _check_held("activations", feed, rows)
+        _check_held("weights", weight, rows if weight["to_rows"] else columns)
         complete = self.open.take(
             activation_beats(self.sizes, feed, self.activations),
             weight_words(self.sizes, weight, self.weights),
@@ -115,6 +118,18 @@ class Chip:
                 collect(self.sizes, array.collected, lanes, self.banks)
             elif any(lanes):
                 raise ValueError("results that nobody collects")
+
+
+def _check_held(what: str, values: Mapping[str, int], lanes: int) -> None:
+    """Refuse a feed whose held places are not one for every lane of its folds."""
+    if values.get("hold_once"):
+        held = lanes
+    elif what == "weights" and not values["to_rows"]:
+        held = (values["outer"] + 1) * lanes
+    else:
+        held = values["outer"] * lanes + values["lanes_last"]
+    if values["held_total"] + 1 != held:
+        raise ValueError(f"{values['held_total'] + 1} held places of {what}, for {held} lanes")
 
 
 class _Open:

@@ -94,7 +94,9 @@ def lower(
         raise InputError(f"layer {layer.name!r}: BP with a sparse gradient has no program yet")
     lowering = _Lowering(_as_convolution(layer), at)
     parts = getattr(lowering, stage)(found)
-    return [[of(group) for group in range(each.count)] for each, of in zip(found, parts, strict=True)]
+    return [
+        [of(group) for group in range(each.count)] for each, of in zip(found, parts, strict=True)
+    ]
 
 
 def _as_convolution(layer: WeightLayer) -> Convolution:
@@ -235,11 +237,16 @@ class _Lowering:
         # Place of each tap at the first position, and the positions at which it is in the map.
         by_dimension, inside = [], []
         for d, (size, count) in enumerate(zip(self.large, self.small, strict=True)):
-            begin = [tap * layer.dilation[d] - layer.padding[d][0] for tap in range(layer.kernel[d])]
+            begin = [
+                tap * layer.dilation[d] - layer.padding[d][0] for tap in range(layer.kernel[d])
+            ]
             by_dimension.append(begin)
             stride = layer.stride[d]
             ends = [
-                (min(count, max(0, -(at // stride))), max(0, min(count, (size - at - 1) // stride + 1)))
+                (
+                    min(count, max(0, -(at // stride))),
+                    max(0, min(count, (size - at - 1) // stride + 1)),
+                )
                 for at in begin
             ]
             inside.append(ends)

@@ -151,7 +151,7 @@ class _Pipeline:
         half = [1, 1]
         result = 1
         for step in self.steps:
-            tiles = self._left_tile(step), right_side.Tile(step.run, step.n)
+            tiles = self._left_tile(step), self._right_tile(step)
             loads: list[tuple[Job, ...]] = [(), ()]
             for side, tile in enumerate(tiles):
                 if held[side] == (step.part, tile):
@@ -176,8 +176,8 @@ class _Pipeline:
             ):
                 yield Job(LOAD_ACTIVATIONS, fields)
             return
-        base, tile = half * target.weight_half, right_side.Tile(step.run, step.n)
-        for fields in self.right[step.part].loads(tile, self.right_pitches, base):
+        base = half * target.weight_half
+        for fields in self.right[step.part].loads(self._right_tile(step), self.right_pitches, base):
             yield Job(LOAD_WEIGHTS, fields)
 
     def _left_tile(self, step: Step) -> left_side.Tile:
@@ -185,6 +185,9 @@ class _Pipeline:
             return left_side.Tile(step.m, step.run)
         taps = self.parts[0].left.window.taps
         return left_side.Tile(step.run, (step.m[0] // taps, -(-step.m[1] // taps)))
+
+    def _right_tile(self, step: Step) -> right_side.Tile:
+        return right_side.Tile(step.run, step.n)
 
     def _array(self, step: Step, *, whole: bool = False) -> StceJob:
         """The array's job; `whole`: of the whole reduction."""
@@ -223,7 +226,7 @@ class _Pipeline:
             folds=(folds.outer, folds.rows_last, folds.columns),
         )
         weights = self.right[step.part].feed(
-            right_side.Tile(step.run, step.n),
+            self._right_tile(step),
             self.right_pitches,
             half[1] * target.weight_half,
             job,
@@ -304,6 +307,7 @@ class _Pipeline:
         out = self.parts[step.part].out
         for piece in out.pieces(m0 + rows[0], m0 + rows[1], *step.n):
             slot = Loop(piece.slots, {"n": piece.width})
+            loops: tuple[Loop, ...]
             if turned is None:
                 loops = (slot, Loop(rows[1] - rows[0], {"row": 1}))
                 begin = base
@@ -366,7 +370,7 @@ class _Pipeline:
             raise InputError(
                 f"columns of a product must be below 2^{COLUMN_BITS}, not {self.product.n}"
             )
-        tiles = list(dict.fromkeys(right_side.Tile(s.run, s.n) for s in self.steps))
+        tiles = list(dict.fromkeys(self._right_tile(each) for each in self.steps))
         # Lines that begin within a block are longer: the longest one decides.
         widest = max(tiles, key=lambda tile: (buffer.line(tile)[0], buffer.line(tile)[1]))
         best: tuple[int, int, right_side.Pitches] | None = None
@@ -375,7 +379,7 @@ class _Pipeline:
             if elements > half:
                 continue
             wait, ideal = buffer.wait(
-                right_side.Tile(step.run, step.n), pitches, self._array(step), self.target.geometry
+                self._right_tile(step), pitches, self._array(step), self.target.geometry
             )
             if best is None or (wait, elements) < best[:2]:
                 best = wait, elements, pitches
@@ -400,5 +404,3 @@ def _together(
             if k < len(queue):
                 yield Job(queue[k].unit, queue[k].fields, waits)
                 waits = frozenset()
-
-

@@ -147,9 +147,7 @@ class RightBuffer:
         fields = self._fields(memory, halves, buffer, kept, pitches.skew)
         return {**fields, "compressed": 1, "index_bits": of.index_bits, "kept": kept - 1}
 
-    def _dense(
-        self, right: DenseRight, tile: Tile, pitches: Pitches, base: int
-    ) -> dict[str, int]:
+    def _dense(self, right: DenseRight, tile: Tile, pitches: Pitches, base: int) -> dict[str, int]:
         (k0, k1), (n0, n1) = tile.run, tile.columns
         start = right.address + right.taps.first * right.tap_pitch
         start += k0 * right.k_pitch + n0 * right.n_pitch

@@ -1,4 +1,6 @@
-"""How a product is cut into tiles, and the order of its steps (docs/timing.md, "The tile pipeline").
+"""How a product is cut into tiles, and the order of its steps.
+
+docs/timing.md, "The tile pipeline", says what a tile is.
 """
 
 from __future__ import annotations
