@@ -34,7 +34,7 @@ class Alone(Unit):
 
     def __init__(
         self,
-        unit: Unit,
+        unit: Any,
         bus: Bus,
         reads: Sequence[str],
         writes: Sequence[str],
@@ -48,7 +48,7 @@ class Alone(Unit):
             {
                 "job_valid": In(1),
                 "job_ready": Out(1),
-                "job_data": In(len(getattr(unit, "job_data"))),
+                "job_data": In(len(unit.job_data)),
                 "busy": Out(1),
                 "done": Out(1),
                 **error_ports(bus),
@@ -60,7 +60,7 @@ class Alone(Unit):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        unit: Any = self.unit
+        unit = self.unit
         place(m, platform, "unit", unit)
         of = {"chunk_beats": self.bus.burst_beats, "queue_beats": self.queue_beats}
         read = ReadShare(self.bus, len(self.reads), **of)
@@ -76,9 +76,8 @@ class Alone(Unit):
         ]
         for name, member in self.signature.members.items():
             for share in (read, write):
-                if name.startswith("m_axi_") and hasattr(share, name) or (
-                    "error" in name and share is read
-                ):
+                ours = "error" in name and share is read
+                if ours or (name.startswith("m_axi_") and hasattr(share, name)):
                     outer, inner = getattr(self, name), getattr(share, name)
                     m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
         m.d.comb += write.clear_error.eq(self.clear_error)

@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from nofm.rtl.axi.turn import turned
+from nofm.rtl.axi.turn import less, turned
 from nofm.rtl.hierarchy import Unit
 
 ROWS = 4
@@ -98,7 +98,7 @@ class Regroup(Unit):
         at = Signal(range(self.capacity))
         room = Signal(range(self.capacity + 1), init=self.capacity)
         comes, written = Signal(range(self.most_in + 1)), Signal(range(self.most_in + 1))
-        m.d.comb += self.in_ready.eq(room >= self.most_in)
+        m.d.comb += self.in_ready.eq(~(room < self.most_in))
         with m.If(self.in_valid & self.in_ready):
             m.d.comb += comes.eq(self.in_count + 1)
         m.d.sync += [at.eq(at + comes), room.eq(room - comes + leaves), written.eq(comes)]
@@ -111,11 +111,12 @@ class Regroup(Unit):
             data.eq(turned(m, "placed", wide, back, self.element_bits)),
             row.eq(at[low_bits:]),
         ]
+        at_less = less(m, "placed_less", at[:low_bits], self.lanes)
         for lane, memory in enumerate(memories):
             # The lane's place in the group.
             place = Signal(low_bits, name=f"place_{lane}")
             m.d.comb += place.eq(lane + back)
-            m.d.sync += [enable[lane].eq(place < comes), over[lane].eq(lane < at[:low_bits])]
+            m.d.sync += [enable[lane].eq(place < comes), over[lane].eq(~at_less[lane + 1])]
             write = memory.write_port()
             m.d.comb += [
                 write.addr.eq(row + over[lane]),
@@ -143,9 +144,10 @@ class Regroup(Unit):
             self.out_valid.eq(step | (self.out_valid & ~self.out_ready)),
         ]
         found = []
+        at_less = less(m, "group_less", at[:low_bits], self.lanes)
         for lane, memory in enumerate(memories):
             read = memory.read_port(domain="comb")
-            m.d.comb += read.addr.eq(at[low_bits:] + (lane < at[:low_bits]))
+            m.d.comb += read.addr.eq(at[low_bits:] + ~at_less[lane + 1])
             found.append(read.data)
         data, low = Signal(self.lanes * self.element_bits), Signal(low_bits)
         count, beside = Signal.like(self.size_count), Signal.like(self.size_with)

@@ -164,17 +164,18 @@ class ReadShare(_Share):
             split(read_command(bus), master.command_data),
             split(read_word(bus), master.out_data),
         )
-        tag = Cat(chunk.last, turns.chosen)
         m.d.comb += [
             master.command_valid.eq(turns.any),
             command["address"].eq(chunk.address),
             command["length"].eq(chunk.length),
-            command["tag"].eq(tag),
+            command["tag"].eq(Cat(chunk.last, turns.chosen)),
             # There is room for every word that was asked for.
             master.out_ready.eq(1),
-            self.busy.eq(chunk.waits | Cat(each != self.queue_beats for each in room).any()),
+            self.busy.eq(
+                chunk.waits | master.busy | Cat(each != self.queue_beats for each in room).any()
+            ),
         ]
-        last, owner = word["tag"][0], word["tag"][1 : len(tag)]
+        last, owner = word["tag"][0], word["tag"][1:]
         for each, queue in enumerate(self._queues):
             place(m, platform, f"queue{each}", queue)
             takes, leaves = Signal(name=f"takes{each}"), Signal(name=f"leaves{each}")
@@ -249,12 +250,11 @@ class WriteShare(_Share):
         place(m, platform, "goes", goes)
         turns, chunk = self._choose(m, platform, spare, master.command_ready & goes.in_ready)
         command = split(write_command(bus), master.command_data)
-        tag = Cat(chunk.last, turns.chosen)
         m.d.comb += [
             master.command_valid.eq(turns.any & goes.in_ready),
             command["address"].eq(chunk.address),
             command["length"].eq(chunk.length),
-            command["tag"].eq(tag),
+            command["tag"].eq(Cat(chunk.last, turns.chosen)),
             goes.in_valid.eq(turns.any & master.command_ready),
             goes.in_data.eq(Cat(turns.chosen, chunk.words)),
             self.busy.eq(chunk.waits | master.busy),
@@ -287,7 +287,7 @@ class WriteShare(_Share):
                 comes.eq(queue.in_valid & queue.in_ready),
                 takes.eq(turns.serve & (turns.chosen == each)),
                 self.done[each].eq(
-                    master.done & master.done_tag[0] & (master.done_tag[1 : len(tag)] == each)
+                    master.done & master.done_tag[0] & (master.done_tag[1:] == each)
                 ),
             ]
             m.d.sync += spare[each].eq(spare[each] + comes - Mux(takes, chunk.words, 0))

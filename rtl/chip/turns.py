@@ -42,7 +42,7 @@ class Turns(Unit):
         for client in reversed(range(self.clients)):
             with m.If(self.wants[client]):
                 m.d.comb += self.chosen.eq(client)
-        for client in reversed(range(self.clients)):
+        for client in reversed(range(1, self.clients)):
             with m.If(self.wants[client] & (last < client)):
                 m.d.comb += self.chosen.eq(client)
         with m.If(self.serve):

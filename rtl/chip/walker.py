@@ -132,7 +132,7 @@ class Walker(Unit):
                 count = job[f"count_{i}"]
                 with m.If(going[i]):
                     m.d.sync += [left[i].eq(left[i] - 1), over[i].eq(left[i] == 1)]
-                with m.Elif(over[i]):
+                with m.Elif(Cat(over[: i + 1]).all()):
                     m.d.sync += [left[i].eq(count), over[i].eq(count == 0)]
         with m.If(self.job_valid & self.job_ready):
             m.d.sync += [total.eq(given["total"]), last.eq(given["total"] == 0)]

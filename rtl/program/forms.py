@@ -47,16 +47,23 @@ def forms_fields(sizes: ChipSizes) -> dict[str, int]:
     index_bits: bits of an index in memory.
     length: rows of a tap, less one.
     rows_...: where the first form goes (`stream_fields`).
+    rows_kept: kept elements of a row, less one.
     columns_...: walk over the pieces of the second form.
     columns_run, columns_run_last: FP16 words of a piece, less one; of one of a tap's last rows.
+    columns_kept, columns_kept_last: the same in kept elements.
+    columns_groups: groups along the columns, less one.
     """
     return {
         "pruned": 1,
         "index_bits": sizes.index_bits.bit_length(),
         "length": RUN_BITS,
         **stream_fields(sizes, "rows_"),
+        "rows_kept": RUN_BITS,
         **stream_fields(sizes, "columns_"),
         "columns_run_last": RUN_BITS,
+        "columns_kept": RUN_BITS,
+        "columns_kept_last": RUN_BITS,
+        "columns_groups": RUN_BITS,
     }
 
 
@@ -77,7 +84,8 @@ def encode_rows(
     run = row_halves(job.columns, job.pattern)
     rows = job.taps * job.pattern.groups(job.length)
     loop = Loop(rows, {"address": run if pitch is None else pitch})
-    return encode_stream(sizes, "rows_", Nest({"address": address}, (loop,)), run)
+    values = encode_stream(sizes, "rows_", Nest({"address": address}, (loop,)), run)
+    return {**values, "rows_kept": job.columns * job.pattern.n - 1}
 
 
 def encode_columns(
@@ -102,15 +110,20 @@ def encode_columns(
         raise InputError(f"groups along columns must be {TURNED} at most in a job, not {groups}")
     pitch = row_halves(job.length, of) if pitch is None else pitch
     pieces = -(-job.length // BLOCK)
-    whole = row_halves(min(BLOCK, job.length), of)
-    last = row_halves(job.length - (pieces - 1) * BLOCK, of)
+    whole, last = min(BLOCK, job.length), job.length - (pieces - 1) * BLOCK
     loops = (
         Loop(groups, {"address": pitch}),
         Loop(pieces, {"address": row_halves(BLOCK, of)}),
         Loop(job.taps, {"address": groups * pitch if tap_pitch is None else tap_pitch}),
     )
-    values = encode_stream(sizes, "columns_", Nest({"address": address}, loops), whole)
-    return {**values, "columns_run_last": last - 1}
+    nest = Nest({"address": address}, loops)
+    return {
+        **encode_stream(sizes, "columns_", nest, row_halves(whole, of)),
+        "columns_run_last": row_halves(last, of) - 1,
+        "columns_kept": whole * of.n - 1,
+        "columns_kept_last": last * of.n - 1,
+        "columns_groups": groups - 1,
+    }
 
 
 def encode_forms(

@@ -24,7 +24,7 @@ from nofm.rtl.program.vector import OPERATIONS, vector, vector_fields
 from nofm.rtl.program.walk import Loop, Nest
 
 SIZES = ChipSizes.of(load("sat-4x4"))
-AREA = 4096
+AREA = 1024
 """FP16 elements of memory that each stream may lie in."""
 
 SCALES = (1.0, 1.0, 1.0, 0.25, 1 / 49, -3.0, 6e-8, 1e30, np.inf, np.nan)
@@ -76,8 +76,10 @@ def scattered(rng: np.random.Generator, prefix: str, first: int, elements: int) 
     return encode_stream(SIZES, prefix, Nest({"address": start}, loops), run)
 
 
-def random_job(rng: np.random.Generator, name: str, lanes: int, memory: Any) -> dict[str, int]:
-    """A job of an operation, with what it reads in memory."""
+def random_job(
+    rng: np.random.Generator, name: str, lanes: int, memory: Any, first: int
+) -> dict[str, int]:
+    """A job of an operation, with what it reads in memory from `first` on."""
     of = OPERATIONS[name]
     run = int(rng.choice([1, 2, lanes, rng.integers(1, 3 * lanes + 2), rng.integers(1, 30)]))
     passes, rounds = (int(rng.integers(1, 6)) for _ in range(2))
@@ -92,7 +94,7 @@ def random_job(rng: np.random.Generator, name: str, lanes: int, memory: Any) -> 
     }
     x = halves(rng, rounds * passes * run).reshape(rounds, passes, run)
     if of.a:
-        values |= scattered(rng, "a_", 0, x.size)
+        values |= scattered(rng, "a_", first, x.size)
         write(SIZES, "a_", values, x.reshape(-1), memory)
     if held:
         y = halves(rng, rounds * held * run).reshape(rounds, held, run)
@@ -101,21 +103,18 @@ def random_job(rng: np.random.Generator, name: str, lanes: int, memory: Any) -> 
             which = rng.integers(0, passes, (rounds, 1, run))
             found = np.take_along_axis(x, which, axis=1)
             y[:, :1] = np.where(rng.random(found.shape) < 0.9, found, y[:, :1])
-        values |= scattered(rng, "b_", AREA, y.size)
+        values |= scattered(rng, "b_", first + AREA, y.size)
         write(SIZES, "b_", values, y.reshape(-1), memory)
-    return values | scattered(rng, "out_", 2 * AREA, rounds * given * run)
+    return values | scattered(rng, "out_", first + 2 * AREA, rounds * given * run)
 
 
 def random_case(seed: int, lanes: int, names: list[str], stalls: bool) -> MasterCase:
     """A job of each operation, one after the other, in one memory."""
     rng = np.random.default_rng(seed)
-    memory = np.full(3 * AREA, 0x1234, np.uint16)
-    jobs = []
-    # Jobs that read what others read last would need other data.
-    for name in names:
-        fresh = memory.copy()
-        jobs.append(random_job(rng, name, lanes, fresh))
-        memory = fresh
+    memory = np.full(3 * AREA * len(names), 0x1234, np.uint16)
+    jobs = [
+        random_job(rng, name, lanes, memory, 3 * AREA * number) for number, name in enumerate(names)
+    ]
     return case_of(f"case {seed}", jobs, memory, seed, stalls)
 
 
