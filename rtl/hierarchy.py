@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from amaranth.back import verilog
-from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Value
+from amaranth.hdl import ClockSignal, Instance, Module, ResetInserter, ResetSignal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -53,16 +53,20 @@ class Library:
             raise ValueError(f"two kinds of hardware are named {unit.module_name}")
 
 
-def place(m: Module, platform: object, name: str, unit: Unit) -> None:
-    """Put `unit` into `m` as its submodule `name`; the ports are then `unit`'s attributes."""
+def place(m: Module, platform: object, name: str, unit: Unit, reset: Value | None = None) -> None:
+    """Put `unit` into `m` as its submodule `name`; the ports are then `unit`'s attributes.
+
+    Where `reset` is given, it resets the unit too.
+    """
     if not isinstance(platform, Library):
-        m.submodules[name] = unit
+        m.submodules[name] = unit if reset is None else ResetInserter(reset)(unit)
         return
     platform.add(unit)
     platform.placed[unit.module_name] = None
     ports: dict[str, Value] = {}
     if unit.clocked:
-        ports |= {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
+        also = 0 if reset is None else reset
+        ports |= {"i_clk": ClockSignal(), "i_rst": ResetSignal() | also}
     for port, member in unit.signature.members.items():
         ports[f"{'i' if member.flow is In else 'o'}_{port}"] = getattr(unit, port)
     m.submodules[name] = Instance(unit.module_name, **ports)
