@@ -19,7 +19,6 @@ from nofm.rtl.program.layout import Tensors
 from nofm.rtl.program.lower import lower
 from nofm.rtl.program.product import Target, _Pipeline, fitting, program
 from nofm.rtl.program.tiles import Cut
-from nofm.rtl.program.units import unit_fields
 from nofm.workloads.layer import Convolution, Linear, WeightLayer
 
 
@@ -122,7 +121,7 @@ def test_tiles_are_loaded_once() -> None:
     cut = Cut(dataflow="ws", interleave=1, tile_m=4, tile_length=32, tile_n=16)
     for m_outer, loads in ((True, (4, 8)), (False, (8, 2))):
         jobs = program(target, parts, replace(cut, m_outer=m_outer))
-        units = [job.unit for job in jobs]
+        units = [each.operation for each in jobs]
         assert (units.count("load_activations"), units.count("load_weights")) == loads
         assert units.count("product") == units.count("store") == 8
 
@@ -137,8 +136,8 @@ def test_order_of_dispatch() -> None:
         target, parts, Cut(dataflow="os", interleave=2, tile_m=4, tile_length=8, tile_n=8)
     )
     short = {"load_activations": "a", "load_weights": "w", "product": "P", "store": "s"}
-    assert "".join(short[job.unit] for job in jobs) == "awPaPasPss"
-    assert [bool(job.after) for job in jobs] == [
+    assert "".join(short[each.operation] for each in jobs) == "awPaPasPss"
+    assert [bool(each.wait) for each in jobs] == [
         True,
         False,
         True,
@@ -209,9 +208,3 @@ def test_refused(layer: Convolution, stage: str, cut: dict[str, Any], error: str
     with pytest.raises(InputError) as found:
         compiled()
     assert error in str(found.value)
-
-
-def test_fields_are_those_of_the_units() -> None:
-    """Every unit's table has names of its own."""
-    for table in unit_fields(load("sat-4x4")).values():
-        assert all(width > 0 for width in table.values())

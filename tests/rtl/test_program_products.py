@@ -23,6 +23,7 @@ from nofm.kernels.compressed import compress, prune
 from nofm.kernels.errors import InputError
 from nofm.kernels.pattern import Pattern
 from nofm.kernels.reference import matmul
+from nofm.rtl.program.encoding import Descriptor, decode_program, encode_program
 from nofm.rtl.program.image import (
     beat_order,
     by_tap,
@@ -35,7 +36,6 @@ from nofm.rtl.program.layout import Beats, FeatureMap, Tensors, pack_form
 from nofm.rtl.program.lower import Part, lower
 from nofm.rtl.program.product import Target, fitting, program
 from nofm.rtl.program.tiles import Cut
-from nofm.rtl.program.units import Job
 from nofm.workloads.layer import Convolution, Linear, WeightLayer
 
 Array = np.ndarray[Any, Any]
@@ -363,7 +363,10 @@ def mapped(rng: np.random.Generator, product: Product, accelerator: Accelerator)
     return Cut.of(found[rng.integers(len(found))]) if len(found) else None
 
 
-def run(accelerator: Accelerator, jobs: list[Job], memory: Array, seed: int | None) -> Array:
+def run(accelerator: Accelerator, jobs: list[Descriptor], memory: Array, seed: int | None) -> Array:
+    target = Target(accelerator)
+    jobs = [*jobs[:-1], replace(jobs[-1], last=True)]
+    assert decode_program(target.format, encode_program(target.format, jobs)) == jobs
     after = memory.copy()
     rng = None if seed is None else np.random.default_rng(seed)
     Chip(accelerator, after, rng).run(jobs)
@@ -386,7 +389,7 @@ def check(seed: int) -> tuple[str, int]:
     if not whole:  # every place that a tap hits lies in the padding
         return "nothing", 0
     lowered = lower(layer, stage, method, pattern, placed.at)
-    jobs: list[Job] = []
+    jobs: list[Descriptor] = []
     lengths = set()
     searched = rng.random() < 0.5
     for product, parts in zip(whole, lowered, strict=True):
@@ -410,17 +413,20 @@ def check(seed: int) -> tuple[str, int]:
     same = got == want
     assert same.all(), (seed, stage, method.name, layer, np.flatnonzero(~same)[:8])
     reference(layer, found, stage, method, pattern, result, next(iter(lengths)))
-    return "done", sum(job.unit == "product" for job in jobs)
+    return "done", sum(each.operation == "product" for each in jobs)
 
 
-def one_skew(jobs: list[Job]) -> None:
+def one_skew(jobs: list[Descriptor]) -> None:
     """A product's tiles are loaded as they are fed: the golden model does not look at it."""
     for load_unit, fed in (
-        ("load_activations", "activation_skew"),
-        ("load_weights", "weight_skew"),
+        ("load_activations", "feed_activations"),
+        ("load_weights", "feed_weights"),
     ):
-        loaded = {job.fields["skew"] for job in jobs if job.unit == load_unit}
-        assert loaded == {job.fields[fed] for job in jobs if job.unit == "product"}
+        skews = [
+            {each.jobs[unit]["skew"] for each in jobs if unit in each.jobs}
+            for unit in (load_unit, fed)
+        ]
+        assert skews[0] == skews[1]
 
 
 def expect(error: InputError, *reasons: str) -> None:
@@ -431,7 +437,7 @@ def expect(error: InputError, *reasons: str) -> None:
 
 def compiled(
     rng: np.random.Generator, target: Target, product: Product, parts: list[Part], searched: bool
-) -> tuple[list[Job], Cut | None]:
+) -> tuple[list[Descriptor], Cut | None]:
     if searched and (cut := mapped(rng, product, target.accelerator)) is not None:
         try:
             finer, jobs = fitting(target, parts, cut)
