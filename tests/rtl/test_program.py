@@ -182,7 +182,7 @@ PRODUCT = FORM.by_name["product"]
         ),
         (
             words(barrier(wait=1 << 15)),
-            "descriptor 0 at byte 0 (reserved): wait must be below 2^7, not 0x8000",
+            "descriptor 0 at byte 0 (reserved): wait must be below 2^10, not 0x8000",
         ),
         (
             words(barrier(flags=9)),
@@ -244,8 +244,8 @@ def test_what_is_no_program_is_refused(data: bytes, text: str) -> None:
         ),
         (
             [Descriptor("stor", last=True)],
-            "descriptor 0: unknown operation 'stor': did you mean store? (known: barrier, "
-            "load_activations, load_weights, product, store)",
+            "descriptor 0: unknown operation 'stor': did you mean store or vector? (known: "
+            "barrier, load_activations, load_weights, product, store, vector, update, prune)",
         ),
         (
             [Descriptor("barrier", {"store": {}}, last=True)],
@@ -352,7 +352,7 @@ def test_digests_tell_formats_apart() -> None:
     more = {**descriptors.OPERATIONS, "new": Operation(9, "", {"new": lambda _: {"x": 70 - 6}})}
     grown = ProgramFormat.made(more, SAT)
     assert grown.digest != FORM.digest
-    assert [unit.number for unit in grown.units] == list(range(8))
+    assert [unit.number for unit in grown.units] == list(range(len(FORM.units) + 1))
     data = encode_program(FORM, program(2, 20))
     assert encode_program(grown, decode_program(grown, data)) == data
 
