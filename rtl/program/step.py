@@ -379,7 +379,8 @@ class TrainingStep:
             if isinstance(each.operation, Pool):
                 yield from self._pool(each, each.operation)
                 continue
-            assert each.bias is not None and each.bias.halves is not None
+            assert each.bias is not None
+            assert each.bias.halves is not None
             yield from self._products(each, "ff")
             yield from self._channels(
                 "add_held",
@@ -394,7 +395,8 @@ class TrainingStep:
             if isinstance(each.operation, Pool):
                 yield from self._pool_backward(each, each.operation)
                 continue
-            assert each.weight is not None and each.bias is not None
+            assert each.weight is not None
+            assert each.bias is not None
             gradient = each.written_gradient
             if each.operation.relu:
                 at, count = gradient.address, gradient.elements

@@ -165,7 +165,8 @@ PRODUCT = FORM.by_name["product"]
         (b"abc", "a program's bytes must be a multiple of 8, not 3"),
         (
             b"",
-            "descriptor 0 at byte 0 (unfinished): a program must end with a last descriptor, and has none",
+            "descriptor 0 at byte 0 (unfinished): a program must end with a last descriptor, and "
+            "has none",
         ),
         (
             words(barrier(flags=0), barrier(magic=0)),
@@ -174,7 +175,7 @@ PRODUCT = FORM.by_name["product"]
         (
             words(barrier(opcode=0xEE)),
             "descriptor 0 at byte 0 (opcode): opcode must be one of 0x1, 0x2, 0x3, 0x4, 0x5, "
-            "not 0xee",
+            "0x6, 0x7, 0x8, not 0xee",
         ),
         (
             words(barrier(length=1), 0),
@@ -255,7 +256,7 @@ def test_what_is_no_program_is_refused(data: bytes, text: str) -> None:
             [Descriptor("barrier", wait=("sore",), last=True)],
             "descriptor 0: unknown unit to wait for 'sore': did you mean store? (known: "
             "load_activations, load_weights, array, feed_activations, feed_weights, collect, "
-            "store)",
+            "store, vector, update, prune)",
         ),
         (
             [Descriptor("store", last=True)],

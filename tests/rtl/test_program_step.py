@@ -27,7 +27,7 @@ from nofm.workloads.layer import Convolution, Linear
 
 Array = np.ndarray[Any, Any]
 BY = Sgd(learning_rate=0.1, momentum=0.9, weight_decay=1e-3)
-SMALL = {"buffers.activation_kib": 2, "buffers.weight_kib": 2, "buffers.output_kib": 2}
+SMALL = {"buffers.activation_kib": 4, "buffers.weight_kib": 2, "buffers.output_kib": 4}
 
 
 def convolution(name: str, ci: int, co: int, size: int, stride: int = 1, **given: Any) -> Any:
@@ -70,6 +70,15 @@ NETWORKS: dict[str, list[Operation]] = {
         Weighted(layer=linear("head", 48, CLASSES)),
     ],
 }
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Any:
+    """Torch's threads cost more than these layers."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 class Golden:
