@@ -1,7 +1,7 @@
 """What the array does with a job, knowing only the job's word and what its lanes get.
 
-The inverse of `nofm.rtl.stce.streams`: operands are read back from the lanes, and added in the order
-of `nofm.kernels.reference`: one product after the other, in ascending order of the reduction.
+The inverse of `nofm.rtl.stce.streams`: operands are read back from the lanes, and added in the
+order of `nofm.kernels.reference`: one product after the other, in ascending order of the reduction.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How a buffer's layout is chosen: by the cycles in which its banks serve what lanes ask for.
 
 Correctness never depends on it. Word k of a buffer lies in bank (low + skew high) mod banks, where
-low = k mod banks and high = floor(k / banks); a bank serves one word a cycle, to all lanes that want
-it.
+low = k mod banks and high = floor(k / banks); a bank serves one word a cycle, to all lanes that
+want it.
 """
 
 from __future__ import annotations

@@ -16,12 +16,10 @@ from functools import cached_property
 
 from nofm.dataflow.accelerator import Accelerator
 from nofm.kernels.errors import InputError
-from nofm.rtl.pregeneration.geometry import Geometry as UpdateGeometry
 from nofm.rtl.program.feed import activation_feed_fields, weight_feed_fields
 from nofm.rtl.program.load import activation_load_fields, weight_load_fields
 from nofm.rtl.program.results import collect_fields, store_fields
 from nofm.rtl.program.sizes import ChipSizes
-from nofm.rtl.program.update import update_fields
 from nofm.rtl.program.vector import vector_fields
 
 WORD_BITS, WORD_BYTES = 64, 8
@@ -82,6 +80,20 @@ def _array(accelerator: Accelerator) -> Widths:
     return job_fields(Geometry.of(accelerator))
 
 
+def _update(accelerator: Accelerator) -> Widths:
+    from nofm.rtl.pregeneration.geometry import Geometry
+    from nofm.rtl.program.update import update_fields
+
+    return update_fields(ChipSizes.of(accelerator), Geometry.of(accelerator))
+
+
+def _prune(accelerator: Accelerator) -> Widths:
+    from nofm.rtl.program.prune import prune_fields
+    from nofm.rtl.sore.geometry import Geometry
+
+    return prune_fields(ChipSizes.of(accelerator), Geometry.of(accelerator))
+
+
 OPERATIONS: dict[str, Operation] = {
     "barrier": Operation(0x01, "nothing but to wait", {}),
     "load_activations": Operation(
@@ -109,14 +121,11 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "vector": Operation(
         0x06,
-        "element-wise work, pooling and sums, from memory to memory",
+        "element-wise work, pooling, sums",
         {"vector": lambda a: vector_fields(ChipSizes.of(a))},
     ),
-    "update": Operation(
-        0x07,
-        "new weights and their compressed forms, from memory to memory",
-        {"update": lambda a: update_fields(ChipSizes.of(a), UpdateGeometry.of(a))},
-    ),
+    "update": Operation(0x07, "new weights and their compressed forms", {"update": _update}),
+    "prune": Operation(0x08, "compressed forms of a matrix", {"prune": _prune}),
 }
 """Every operation. Units are numbered in this order, so a new one comes last."""
 

@@ -47,7 +47,7 @@ def by_tap(layer: WeightLayer, weight: Array) -> Array:
 
 def as_torch(layer: WeightLayer, taps: Array) -> Array:
     """The inverse of `by_tap`."""
-    groups, count, large, small = taps.shape
+    groups, _, large, small = taps.shape
     kernel = layer.kernel if isinstance(layer, Convolution) else ()
     return np.ascontiguousarray(taps.transpose(0, 3, 2, 1)).reshape(groups * small, large, *kernel)
 

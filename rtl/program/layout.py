@@ -2,8 +2,7 @@
 
     feature maps      [batch][y][x][channel]
     dense weights     [channel group][tap][channel of the large map][channel of the small map]
-    compressed forms  [channel group][tap][N:M group][column][slot], each (tap, N:M group) a row as \
-`load.pack_kept` packs it
+    compressed forms  [channel group][tap][N:M group][column][slot], as `forms` says
     weight gradients  as dense weights, or tap by tap in the order of the pruner's beats
 
 The large map of an ordinary convolution is its input, of a transposed one its output.

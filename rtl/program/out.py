@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from nofm.rtl.program.layout import Beats, FeatureMap
 from nofm.rtl.program.walk import Loop, Nest
 
-
 Range = tuple[int, int]
 """The first, and the last plus one."""
 
@@ -91,8 +90,8 @@ class WeightOut:
         tap = Loop(self.taps, {"address": self.channels * self.columns})
         if self.beats is None:
             rows = (tap, Loop(self.channels, {"address": self.columns}))
-            start = {"address": self.address + n0}
-            yield Piece(0, m1 - m0, 0, n1 - n0, 1, Nest(start, rows, m0, m1 - m0))
+            corner = {"address": self.address + n0}
+            yield Piece(0, m1 - m0, 0, n1 - n0, 1, Nest(corner, rows, m0, m1 - m0))
             return
         group = self.beats.group
         whole = self.channels // group * group

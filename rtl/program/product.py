@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from nofm.dataflow.accelerator import Accelerator
 from nofm.dataflow.products import Product
 from nofm.kernels.errors import InputError
+from nofm.rtl.fields import pack
 from nofm.rtl.program import left as left_side
 from nofm.rtl.program import right as right_side
+from nofm.rtl.program.descriptors import ProgramFormat
+from nofm.rtl.program.encoding import Descriptor
 from nofm.rtl.program.feed import COLUMN_BITS, POSITION_BITS
 from nofm.rtl.program.left import LeftBuffer, merged
 from nofm.rtl.program.load import memory_walk
 from nofm.rtl.program.lower import Part
-from nofm.rtl.program.results import collect_fields, row_walk
+from nofm.rtl.program.results import row_walk
 from nofm.rtl.program.right import RightBuffer
 from nofm.rtl.program.sizes import ChipSizes
 from nofm.rtl.program.tiles import Cut, Range, Step, smaller, steps
-from nofm.rtl.program.units import (
-    LOAD_ACTIVATIONS,
-    LOAD_WEIGHTS,
-    PRODUCT,
-    STORE,
-    TILE_UNITS,
-    Job,
-    check,
-    unit_fields,
-)
 from nofm.rtl.program.walk import Loop, Nest
-from nofm.rtl.stce.control import job_fields
 from nofm.rtl.stce.geometry import Geometry
 from nofm.rtl.stce.job import StceJob
+
+Values = dict[str, int]
+
+MEMORY = ("load_activations", "load_weights", "store")
+BESIDE = ("load_activations", "load_weights", "feed_activations", "feed_weights", "store")
+"""Units that a step of an array's job waits for."""
+
+ALL = (*BESIDE[:2], "array", *BESIDE[2:4], "collect", "store")
+"""Units that work on tiles, as they are numbered."""
 
 
 class Target:
@@ -44,9 +45,27 @@ class Target:
         self.geometry = Geometry.of(accelerator)
 
     @cached_property
-    def fields(self) -> dict[str, dict[str, int]]:
-        """Fields of every unit's jobs, and their widths."""
-        return unit_fields(self.accelerator)
+    def format(self) -> ProgramFormat:
+        """Its descriptors."""
+        return ProgramFormat.of(self.accelerator)
+
+    @cached_property
+    def units(self) -> tuple[str, ...]:
+        """All of its units."""
+        return tuple(unit.name for unit in self.format.units)
+
+    def check(self, jobs: Mapping[str, Mapping[str, int]]) -> None:
+        """Refuse jobs of units that are none.
+
+        Raises:
+            InputError: a number does not fit its field.
+        """
+        for name, values in jobs.items():
+            pack(self._fields[name], values)
+
+    @cached_property
+    def _fields(self) -> dict[str, Mapping[str, int]]:
+        return {unit.name: unit.fields for unit in self.format.units}
 
     @property
     def activation_half(self) -> int:
@@ -65,8 +84,8 @@ class Target:
         return self.sizes.result_depth // 2
 
 
-def program(target: Target, parts: list[Part], cut: Cut) -> list[Job]:
-    """The jobs of one product, cut as a mapping says.
+def program(target: Target, parts: list[Part], cut: Cut) -> list[Descriptor]:
+    """The descriptors of one product, cut as a mapping says.
 
     Args:
         parts: of one product, from `lower`.
@@ -74,11 +93,11 @@ def program(target: Target, parts: list[Part], cut: Cut) -> list[Job]:
     Raises:
         InputError: it cannot be compiled so.
     """
-    return list(_Pipeline(target, parts, cut).jobs())
+    return list(_Pipeline(target, parts, cut).descriptors())
 
 
-def fitting(target: Target, parts: list[Part], cut: Cut) -> tuple[Cut, list[Job]]:
-    """The jobs of one product, cut as a mapping says or finer.
+def fitting(target: Target, parts: list[Part], cut: Cut) -> tuple[Cut, list[Descriptor]]:
+    """The descriptors of one product, cut as a mapping says or finer.
 
     A mapping's tiles are counted without what layouts leave free in a buffer, so a chip may hold
     only smaller ones.
@@ -98,11 +117,17 @@ def fitting(target: Target, parts: list[Part], cut: Cut) -> tuple[Cut, list[Job]
 
 @dataclass(frozen=True)
 class _Moved:
-    """Jobs of a step, by unit."""
+    """Jobs of a step: loads of both sides, of the array and its feeds, stores."""
 
-    loads: tuple[tuple[Job, ...], tuple[Job, ...]]
-    product: Job
-    stores: tuple[Job, ...]
+    loads: tuple[tuple[Values, ...], tuple[Values, ...]]
+    product: dict[str, Values]
+    stores: tuple[Values, ...]
+
+    @property
+    def waits(self) -> tuple[str, ...]:
+        """Units that must be idle before the product: the array works on where a reduction is cut
+        in OS."""
+        return ALL if "array" in self.product else BESIDE
 
 
 class _Pipeline:
@@ -134,25 +159,25 @@ class _Pipeline:
         self.left_pitches = self._left_pitches()
         self.right_pitches = self._right_pitches()
 
-    def jobs(self) -> Iterator[Job]:
-        """All jobs in the order in which they are dispatched."""
+    def descriptors(self) -> Iterator[Descriptor]:
+        """All of them in the order in which they are handed out."""
         moved = [*self._moved()]
         for at, step in enumerate(moved):
             if at == 0:
-                yield from _together(step.loads, TILE_UNITS)
-            yield step.product
+                yield from _together(step.loads, (), self.target.units)
+            yield Descriptor("product", step.product, step.waits)
             onward = moved[at + 1].loads if at + 1 < len(moved) else ((), ())
-            yield from _together((*onward, moved[at - 1].stores if at else ()))
-        yield from _together((moved[-1].stores,), TILE_UNITS)
+            yield from _together(onward, moved[at - 1].stores if at else ())
+        yield from _together(((), ()), moved[-1].stores, ALL)
 
     def _moved(self) -> Iterator[_Moved]:
-        target, fields = self.target, self.target.fields
+        target = self.target
         held: list[object] = [None, None]
         half = [1, 1]
         result = 1
         for step in self.steps:
-            tiles = self._left_tile(step), right_side.Tile(step.run, step.n)
-            loads: list[tuple[Job, ...]] = [(), ()]
+            tiles = self._left_tile(step), self._right_tile(step)
+            loads: list[tuple[Values, ...]] = [(), ()]
             for side, tile in enumerate(tiles):
                 if held[side] == (step.part, tile):
                     continue
@@ -160,31 +185,33 @@ class _Pipeline:
                 loads[side] = tuple(self._loads(step, side, half[side]))
             if step.first:
                 result = 1 - result
-            product = Job(PRODUCT, self._product(step, (half[0], half[1]), result), TILE_UNITS)
+            product = self._product(step, (half[0], half[1]), result)
             stores = self._stores(step, result * target.result_half) if step.last else ()
             made = _Moved((loads[0], loads[1]), product, tuple(stores))
-            for job in (*loads[0], *loads[1], product, *made.stores):
-                check(fields, job)
+            target.check(product)
+            for unit, values in zip(MEMORY, (*made.loads, made.stores), strict=True):
+                for each in values:
+                    target.check({unit: each})
             yield made
 
-    def _loads(self, step: Step, side: int, half: int) -> Iterator[Job]:
+    def _loads(self, step: Step, side: int, half: int) -> Iterator[Values]:
         target = self.target
         if side == 0:
             base = half * target.activation_half
-            for fields in self.left[step.part].loads(
-                self._left_tile(step), self.left_pitches, base
-            ):
-                yield Job(LOAD_ACTIVATIONS, fields)
-            return
-        base, tile = half * target.weight_half, right_side.Tile(step.run, step.n)
-        for fields in self.right[step.part].loads(tile, self.right_pitches, base):
-            yield Job(LOAD_WEIGHTS, fields)
+            buffer = self.left[step.part]
+            yield from buffer.loads(self._left_tile(step), self.left_pitches, base)
+        else:
+            base = half * target.weight_half
+            yield from self.right[step.part].loads(self._right_tile(step), self.right_pitches, base)
 
     def _left_tile(self, step: Step) -> left_side.Tile:
         if not self.parts[0].left.reduced:
             return left_side.Tile(step.m, step.run)
         taps = self.parts[0].left.window.taps
         return left_side.Tile(step.run, (step.m[0] // taps, -(-step.m[1] // taps)))
+
+    def _right_tile(self, step: Step) -> right_side.Tile:
+        return right_side.Tile(step.run, step.n)
 
     def _array(self, step: Step, *, whole: bool = False) -> StceJob:
         """The array's job; `whole`: of the whole reduction."""
@@ -202,19 +229,16 @@ class _Pipeline:
             continued=self.stationary and not step.last,
         )
 
-    def _product(self, step: Step, half: tuple[int, int], result: int) -> dict[str, int]:
+    def _product(self, step: Step, half: tuple[int, int], result: int) -> dict[str, Values]:
+        """Jobs of the feeds, of the array and of the collector."""
         target = self.target
         job = self._array(step)
         folds = job.folds(target.geometry)
-        begins = self.stationary or step.first
-        collects = step.last if self.stationary else step.first
-        array = dict.fromkeys(job_fields(target.geometry), 0)
-        if begins:
-            array = self._array(step, whole=not self.stationary).fields(target.geometry)
-        collect = dict.fromkeys(collect_fields(target.sizes), 0)
-        if collects:
-            collect = self._collect(job, result * target.result_half)
-        activations = self.left[step.part].feed(
+        jobs = {}
+        if self.stationary or step.first:
+            whole = self._array(step, whole=not self.stationary)
+            jobs["array"] = whole.fields(target.geometry)
+        jobs["feed_activations"] = self.left[step.part].feed(
             self._left_tile(step),
             self.left_pitches,
             half[0] * target.activation_half,
@@ -222,28 +246,18 @@ class _Pipeline:
             stationary=self.stationary,
             folds=(folds.outer, folds.rows_last, folds.columns),
         )
-        weights = self.right[step.part].feed(
-            right_side.Tile(step.run, step.n),
+        jobs["feed_weights"] = self.right[step.part].feed(
+            self._right_tile(step),
             self.right_pitches,
             half[1] * target.weight_half,
             job,
             target.geometry,
         )
-        fields = {
-            "begins": int(begins),
-            "ends": int(self.stationary or step.last),
-            "collects": int(collects),
-        }
-        for prefix, part in (
-            ("array_", array),
-            ("collect_", collect),
-            ("activation_", activations),
-            ("weight_", weights),
-        ):
-            fields |= {prefix + name: value for name, value in part.items()}
-        return fields
+        if step.last if self.stationary else step.first:
+            jobs["collect"] = self._collect(job, result * target.result_half)
+        return jobs
 
-    def _collect(self, job: StceJob, base: int) -> dict[str, int]:
+    def _collect(self, job: StceJob, base: int) -> Values:
         geometry = self.target.geometry
         folds, slots = job.folds(geometry), -(-job.n // geometry.columns)
         common = {
@@ -274,7 +288,7 @@ class _Pipeline:
                 f"and are {needed}"
             )
 
-    def _stores(self, step: Step, base: int) -> Iterator[Job]:
+    def _stores(self, step: Step, base: int) -> Iterator[Values]:
         """Jobs that store an output tile whose results lie from `base` on."""
         target = self.target
         job = self._array(step)
@@ -294,7 +308,7 @@ class _Pipeline:
 
     def _store_rows(
         self, step: Step, rows: Range, base: int, pitch: int, turned: tuple[int, int] | None
-    ) -> Iterator[Job]:
+    ) -> Iterator[Values]:
         """Jobs that store some rows of a tile.
 
         Args:
@@ -304,6 +318,7 @@ class _Pipeline:
         out = self.parts[step.part].out
         for piece in out.pieces(m0 + rows[0], m0 + rows[1], *step.n):
             slot = Loop(piece.slots, {"n": piece.width})
+            loops: tuple[Loop, ...]
             if turned is None:
                 loops = (slot, Loop(rows[1] - rows[0], {"row": 1}))
                 begin = base
@@ -317,14 +332,13 @@ class _Pipeline:
                 piece.rows * piece.slots,
             )
             run, memory = merged(piece.width, piece.nest, "address")
-            fields = {
+            yield {
                 **row_walk(sizes).encode("segment_", segments),
                 "length": piece.width - 1,
                 "pitch": pitch,
                 **memory_walk(sizes).encode("memory_", memory),
                 "run": run - 1,
             }
-            yield Job(STORE, fields)
 
     def _left_pitches(self) -> left_side.Pitches:
         """The layout of the activation buffer that is fed fastest, and then the smallest."""
@@ -366,7 +380,7 @@ class _Pipeline:
             raise InputError(
                 f"columns of a product must be below 2^{COLUMN_BITS}, not {self.product.n}"
             )
-        tiles = list(dict.fromkeys(right_side.Tile(s.run, s.n) for s in self.steps))
+        tiles = list(dict.fromkeys(self._right_tile(each) for each in self.steps))
         # Lines that begin within a block are longer: the longest one decides.
         widest = max(tiles, key=lambda tile: (buffer.line(tile)[0], buffer.line(tile)[1]))
         best: tuple[int, int, right_side.Pitches] | None = None
@@ -375,7 +389,7 @@ class _Pipeline:
             if elements > half:
                 continue
             wait, ideal = buffer.wait(
-                right_side.Tile(step.run, step.n), pitches, self._array(step), self.target.geometry
+                self._right_tile(step), pitches, self._array(step), self.target.geometry
             )
             if best is None or (wait, elements) < best[:2]:
                 best = wait, elements, pitches
@@ -391,12 +405,12 @@ class _Pipeline:
 
 
 def _together(
-    queues: tuple[tuple[Job, ...], ...], after: frozenset[str] = frozenset()
-) -> Iterator[Job]:
+    loads: tuple[tuple[Values, ...], ...], stores: tuple[Values, ...], wait: tuple[str, ...] = ()
+) -> Iterator[Descriptor]:
     """Jobs of several units in turn, so that all of them have work; the first waits."""
-    waits = after
-    for k in range(max(map(len, queues), default=0)):
-        for queue in queues:
+    queues = (*loads, stores)
+    for k in range(max(map(len, queues))):
+        for unit, queue in zip(MEMORY, queues, strict=True):
             if k < len(queue):
-                yield Job(queue[k].unit, queue[k].fields, waits)
-                waits = frozenset()
+                yield Descriptor(unit, {unit: queue[k]}, wait)
+                wait = ()

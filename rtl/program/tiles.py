@@ -1,4 +1,7 @@
-"""How a product is cut into tiles, and the order of its steps (docs/timing.md, "The tile pipeline")."""
+"""How a product is cut into tiles, and the order of its steps.
+
+docs/timing.md, "The tile pipeline", says what a tile is.
+"""
 
 from __future__ import annotations
 
@@ -86,9 +89,9 @@ def smaller(product: Product, cut: Cut, geometry: Geometry) -> Iterator[Cut]:
     while True:
         yield Cut(**{**whole, "tile_m": rows, "tile_length": length, "tile_n": columns})
         if rows > unit:
-            rows = max(unit, _up(-(-rows // 2), unit))
+            rows = _less(rows, unit)
         elif columns > fold:
-            columns = max(fold, _up(-(-columns // 2), fold))
+            columns = _less(columns, fold)
         elif length > group and (cut.dataflow == "ws" or columns <= fold):
             length = _up(-(-length // 2), group)
         elif rows > 1 or columns > 1:
@@ -100,6 +103,11 @@ def smaller(product: Product, cut: Cut, geometry: Geometry) -> Iterator[Cut]:
 
 def _values(cut: Cut) -> dict[str, Any]:
     return dict(vars(cut))
+
+
+def _less(value: int, multiple: int) -> int:
+    """An eighth less, or less by one multiple."""
+    return max(multiple, (value - max(1, value // 8)) // multiple * multiple)
 
 
 def _up(value: int, multiple: int) -> int:

@@ -165,8 +165,8 @@ PRODUCT = FORM.by_name["product"]
         (b"abc", "a program's bytes must be a multiple of 8, not 3"),
         (
             b"",
-            "descriptor 0 at byte 0 (unfinished): a program must end with a last descriptor, "
-            "and has none",
+            "descriptor 0 at byte 0 (unfinished): a program must end with a last descriptor, and "
+            "has none",
         ),
         (
             words(barrier(flags=0), barrier(magic=0)),
@@ -175,7 +175,7 @@ PRODUCT = FORM.by_name["product"]
         (
             words(barrier(opcode=0xEE)),
             "descriptor 0 at byte 0 (opcode): opcode must be one of 0x1, 0x2, 0x3, 0x4, 0x5, "
-            "not 0xee",
+            "0x6, 0x7, 0x8, not 0xee",
         ),
         (
             words(barrier(length=1), 0),
@@ -183,7 +183,7 @@ PRODUCT = FORM.by_name["product"]
         ),
         (
             words(barrier(wait=1 << 15)),
-            "descriptor 0 at byte 0 (reserved): wait must be below 2^7, not 0x8000",
+            "descriptor 0 at byte 0 (reserved): wait must be below 2^10, not 0x8000",
         ),
         (
             words(barrier(flags=9)),
@@ -245,8 +245,8 @@ def test_what_is_no_program_is_refused(data: bytes, text: str) -> None:
         ),
         (
             [Descriptor("stor", last=True)],
-            "descriptor 0: unknown operation 'stor': did you mean store? (known: barrier, "
-            "load_activations, load_weights, product, store)",
+            "descriptor 0: unknown operation 'stor': did you mean store or vector? (known: "
+            "barrier, load_activations, load_weights, product, store, vector, update, prune)",
         ),
         (
             [Descriptor("barrier", {"store": {}}, last=True)],
@@ -256,7 +256,7 @@ def test_what_is_no_program_is_refused(data: bytes, text: str) -> None:
             [Descriptor("barrier", wait=("sore",), last=True)],
             "descriptor 0: unknown unit to wait for 'sore': did you mean store? (known: "
             "load_activations, load_weights, array, feed_activations, feed_weights, collect, "
-            "store)",
+            "store, vector, update, prune)",
         ),
         (
             [Descriptor("store", last=True)],
@@ -353,7 +353,7 @@ def test_digests_tell_formats_apart() -> None:
     more = {**descriptors.OPERATIONS, "new": Operation(9, "", {"new": lambda _: {"x": 70 - 6}})}
     grown = ProgramFormat.made(more, SAT)
     assert grown.digest != FORM.digest
-    assert [unit.number for unit in grown.units] == list(range(8))
+    assert [unit.number for unit in grown.units] == list(range(len(FORM.units) + 1))
     data = encode_program(FORM, program(2, 20))
     assert encode_program(grown, decode_program(grown, data)) == data
 

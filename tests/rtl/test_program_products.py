@@ -1,7 +1,8 @@
 """Programs of products: what they leave in memory is what the golden numerics say, bit for bit.
 
-The golden result comes from a naive convolution over the tensors, tap by tap and channel by channel,
-which shares nothing with the compiler; `dataflow.operands` and `kernels.reference` agree with it.
+The golden result comes from a naive convolution over the tensors, tap by tap and channel by
+channel, which shares nothing with the compiler; `dataflow.operands` and `kernels.reference` agree
+with it.
 """
 
 from __future__ import annotations
@@ -22,20 +23,19 @@ from nofm.kernels.compressed import compress, prune
 from nofm.kernels.errors import InputError
 from nofm.kernels.pattern import Pattern
 from nofm.kernels.reference import matmul
+from nofm.rtl.program.encoding import Descriptor, decode_program, encode_program
 from nofm.rtl.program.image import (
     beat_order,
     by_tap,
     feature_map,
     form_halves,
     map_halves,
-    map_values,
 )
 from nofm.rtl.program.interpret import Chip
 from nofm.rtl.program.layout import Beats, FeatureMap, Tensors, pack_form
 from nofm.rtl.program.lower import Part, lower
 from nofm.rtl.program.product import Target, fitting, program
 from nofm.rtl.program.tiles import Cut
-from nofm.rtl.program.units import Job
 from nofm.workloads.layer import Convolution, Linear, WeightLayer
 
 Array = np.ndarray[Any, Any]
@@ -165,7 +165,9 @@ class Naive:
 
     def hits(self, tap: tuple[int, ...]) -> Any:
         """Index of the places of the small map, and of those of the large one that they touch."""
-        large, small = (self.inner, self.outer) if self.layer.transposed else (self.outer, self.inner)
+        large, small = (
+            (self.inner, self.outer) if self.layer.transposed else (self.outer, self.inner)
+        )
         pairs = []
         for d in range(2):
             s = np.arange(small[d])
@@ -183,15 +185,17 @@ class Naive:
         layer = self.layer
         x = self.wide(found["input"], layer.in_channels, self.outer)
         dy = self.wide(found["gradient"], layer.out_channels, self.inner)
-        w = by_tap(layer, found["weight"].reshape(*found["weight"].shape[:2], -1)).astype(np.float32)
+        w = by_tap(layer, found["weight"].reshape(*found["weight"].shape[:2], -1)).astype(
+            np.float32
+        )
         taps = list(itertools.product(*map(range, self.kernel)))
         large, small = (dy, x) if layer.transposed else (x, dy)
         if stage == "wu":
             out = np.zeros(w.shape, np.float32)
             for t, tap in enumerate(taps):
-                s, l = self.hits(tap)
+                own, other = self.hits(tap)
                 place = np.zeros((layer.batch, *large.shape[1:3], *small.shape[3:]), np.float32)
-                place[(..., *s)] = large[(..., *l)]
+                place[(..., *own)] = large[(..., *other)]
                 p = np.moveaxis(place, 0, 2).reshape(*large.shape[1:3], -1)
                 q = np.moveaxis(small, 0, 2).reshape(*small.shape[1:3], -1)
                 for k in range(p.shape[-1]):
@@ -204,8 +208,8 @@ class Naive:
         length = w.shape[2] if gathers else w.shape[3]
         for first in range(0, length, cut):
             for t, tap in enumerate(taps):
-                s, l = self.hits(tap)
-                a, b = (s, l) if gathers else (l, s)
+                own, other = self.hits(tap)
+                a, b = (own, other) if gathers else (other, own)
                 for k in range(first, min(first + cut, length)):
                     column = w[:, t, k] if gathers else w[:, t, :, k]
                     by = column[np.newaxis, :, :, np.newaxis, np.newaxis]
@@ -221,7 +225,10 @@ def pruned(layer: WeightLayer, found: dict[str, Array], stage: str, product: Pro
         gradient = found["gradient"]
         last = gradient if isinstance(layer, Linear) else np.moveaxis(gradient, 1, -1)
         rows = prune(last.reshape(-1, last.shape[-1]), product.pattern, axis=0).reshape(last.shape)
-        return {**found, "gradient": rows if isinstance(layer, Linear) else np.moveaxis(rows, -1, 1)}
+        return {
+            **found,
+            "gradient": rows if isinstance(layer, Linear) else np.moveaxis(rows, -1, 1),
+        }
     taps = by_tap(layer, found["weight"])
     turned = isinstance(layer, Convolution) and layer.transposed
     taps = prune(taps, product.pattern, axis=2 if (stage == "ff") != turned else 3)
@@ -274,10 +281,7 @@ def place(
         )
     }
     for name, each in maps.items():
-        if name in found:
-            start = put(map_halves(each, found[name]))
-        else:
-            start = room(each.elements)
+        start = put(map_halves(each, found[name])) if name in found else room(each.elements)
         maps[name] = replace(each, address=start)
     taps = by_tap(layer, found["weight"])
     gradient = found["gradient"]
@@ -301,9 +305,7 @@ def place(
     return Placed(np.concatenate(chunks), at, beats)
 
 
-def expected(
-    layer: WeightLayer, placed: Placed, naive: Naive, stage: str, result: Array
-) -> Array:
+def expected(layer: WeightLayer, placed: Placed, naive: Naive, stage: str, result: Array) -> Array:
     """Memory after the stage."""
     memory = placed.memory.copy()
     with np.errstate(over="ignore"):
@@ -327,9 +329,7 @@ def hit(naive: Naive, stage: str, shape: tuple[int, ...]) -> Array:
     """bool: places of a scattered map that some tap touches."""
     touched = np.zeros(shape, bool)
     for tap in itertools.product(*map(range, naive.kernel)):
-        s, l = naive.hits(tap)
-        # A phase has all places of its offsets, also those that only padding reaches.
-        touched[(..., *l)] = True
+        touched[(..., *naive.hits(tap)[1])] = True
     return touched
 
 
@@ -363,7 +363,10 @@ def mapped(rng: np.random.Generator, product: Product, accelerator: Accelerator)
     return Cut.of(found[rng.integers(len(found))]) if len(found) else None
 
 
-def run(accelerator: Accelerator, jobs: list[Job], memory: Array, seed: int | None) -> Array:
+def run(accelerator: Accelerator, jobs: list[Descriptor], memory: Array, seed: int | None) -> Array:
+    target = Target(accelerator)
+    jobs = [*jobs[:-1], replace(jobs[-1], last=True)]
+    assert decode_program(target.format, encode_program(target.format, jobs)) == jobs
     after = memory.copy()
     rng = None if seed is None else np.random.default_rng(seed)
     Chip(accelerator, after, rng).run(jobs)
@@ -386,7 +389,7 @@ def check(seed: int) -> tuple[str, int]:
     if not whole:  # every place that a tap hits lies in the padding
         return "nothing", 0
     lowered = lower(layer, stage, method, pattern, placed.at)
-    jobs: list[Job] = []
+    jobs: list[Descriptor] = []
     lengths = set()
     searched = rng.random() < 0.5
     for product, parts in zip(whole, lowered, strict=True):
@@ -404,21 +407,42 @@ def check(seed: int) -> tuple[str, int]:
     scatters = stage != "wu" and (stage == "bp") != getattr(layer, "transposed", False)
     if scatters:
         untouched(layer, placed, naive, stage, result, want)
+    if len(whole) == 1:
+        one_skew(jobs)
     got = run(accelerator, jobs, placed.memory, None if rng.random() < 0.3 else seed)
     same = got == want
     assert same.all(), (seed, stage, method.name, layer, np.flatnonzero(~same)[:8])
     reference(layer, found, stage, method, pattern, result, next(iter(lengths)))
-    return "done", sum(job.unit == "product" for job in jobs)
+    return "done", sum(each.operation == "product" for each in jobs)
+
+
+def one_skew(jobs: list[Descriptor]) -> None:
+    """A product's tiles are loaded as they are fed: the golden model does not look at it."""
+    for load_unit, fed in (
+        ("load_activations", "feed_activations"),
+        ("load_weights", "feed_weights"),
+    ):
+        skews = [
+            {each.jobs[unit]["skew"] for each in jobs if unit in each.jobs}
+            for unit in (load_unit, fed)
+        ]
+        assert skews[0] == skews[1]
+
+
+def expect(error: InputError, *reasons: str) -> None:
+    """An error for one of some reasons."""
+    if not any(reason in str(error) for reason in reasons):
+        raise error
 
 
 def compiled(
     rng: np.random.Generator, target: Target, product: Product, parts: list[Part], searched: bool
-) -> tuple[list[Job], Cut | None]:
+) -> tuple[list[Descriptor], Cut | None]:
     if searched and (cut := mapped(rng, product, target.accelerator)) is not None:
         try:
             finer, jobs = fitting(target, parts, cut)
         except InputError as error:
-            assert "must fit half" in str(error) or "groups" in str(error), error
+            expect(error, "must fit half", "groups")
             return [], None
         return jobs, finer
     for _ in range(8):
@@ -426,10 +450,7 @@ def compiled(
         try:
             return program(target, parts, cut), cut
         except InputError as error:
-            assert any(
-                words in str(error)
-                for words in ("must fit half", "accumulation buffer", "must be OS", "the port has")
-            ), error
+            expect(error, "must fit half", "accumulation buffer", "must be OS", "the port has")
     return [], None
 
 
@@ -491,16 +512,16 @@ def test_random_products() -> None:
     """Layers, methods, stages, mappings and machines by chance."""
     outcomes: dict[str, int] = {}
     long = 0
-    for seed in range(200):
+    for seed in range(110):
         outcome, steps = check(seed)
         outcomes[outcome] = outcomes.get(outcome, 0) + 1
         long += steps > 3
-    assert outcomes["done"] >= 160, outcomes
-    assert long >= 60
+    assert outcomes["done"] >= 90, outcomes
+    assert long >= 30
 
 
 @pytest.mark.slow
 def test_many_random_products() -> None:
     """As above."""
-    outcomes = [check(seed)[0] for seed in range(200, 2000)]
-    assert outcomes.count("done") >= 1400
+    outcomes = [check(seed)[0] for seed in range(110, 2000)]
+    assert outcomes.count("done") >= 1700
