@@ -70,6 +70,13 @@ class Forms(Unit):
             }
         )
 
+    def join(self, m: Module, unit: Unit) -> None:
+        """Connect its clients with those of `unit`, which it is a part of."""
+        for port, member in self.signature.members.items():
+            if port.startswith(("rows_", "columns_")):
+                outside, inside = getattr(unit, port), getattr(self, port)
+                m.d.comb += inside.eq(outside) if member.flow is In else outside.eq(inside)
+
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         g = self.geometry

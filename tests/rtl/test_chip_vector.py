@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from nofm.dataflow.accelerator import load
-from nofm.kernels.errors import InputError
 from nofm.rtl.axi.cases import MasterCase
 from nofm.rtl.chip.alone import Alone
 from nofm.rtl.chip.stream_cases import (
