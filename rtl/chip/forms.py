@@ -70,6 +70,13 @@ class Forms(Unit):
             }
         )
 
+    def join(self, m: Module, unit: Unit) -> None:
+        """Connect its clients with those of `unit`, which it is a part of."""
+        for port, member in self.signature.members.items():
+            if port.startswith(("rows_", "columns_")):
+                outside, inside = getattr(unit, port), getattr(self, port)
+                m.d.comb += inside.eq(outside) if member.flow is In else outside.eq(inside)
+
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         g = self.geometry
@@ -105,8 +112,15 @@ class Forms(Unit):
         m.d.comb += self.busy.eq(Cat(write.busy for write in writes.values()).any())
 
         lanes = self._lanes(m, platform, form["pruned"])
-        self._rows(m, platform, job, form, lanes, writes["rows"], blocks["rows"])
-        self._columns(m, platform, job, given, lanes, writes["columns"], blocks["columns"])
+        rows = self._rows(m, platform, job, form, lanes, writes["rows"], blocks["rows"])
+        columns = self._columns(
+            m, platform, job, given, lanes, writes["columns"], blocks["columns"]
+        )
+        for number, lane in enumerate(lanes):
+            takes = rows[number]
+            if g.half <= number < 2 * g.half:
+                takes |= columns[number - g.half]
+            m.d.comb += lane.out_ready.eq(takes)
         return m
 
     def _lanes(self, m: Module, platform: Any, pruned: Signal) -> list[Queue]:
@@ -142,8 +156,8 @@ class Forms(Unit):
         lanes: list[Queue],
         write: StreamWrite,
         blocks: KeptBlocks,
-    ) -> None:
-        """The first form."""
+    ) -> list[Value]:
+        """The first form. Which lanes it takes groups from."""
         order = RowsOrder(self.geometry)
         place(m, platform, "rows_order", order)
         there: Value = Array(lane.out_valid for lane in lanes)[order.lane]
@@ -158,9 +172,8 @@ class Forms(Unit):
             blocks.in_data.eq(Array(lane.out_data for lane in lanes)[order.lane]),
             order.ready.eq(blocks.in_ready & there),
         ]
-        for number, lane in enumerate(lanes):
-            takes = order.valid & blocks.in_ready & (order.lane == number)
-            m.d.comb += lane.out_ready.eq(takes)
+        takes = order.valid & blocks.in_ready
+        return [takes & (order.lane == number) for number in range(len(lanes))]
 
     def _columns(
         self,
@@ -171,8 +184,8 @@ class Forms(Unit):
         lanes: list[Queue],
         write: StreamWrite,
         blocks: KeptBlocks,
-    ) -> None:
-        """The second form."""
+    ) -> list[Value]:
+        """The second form. Which of the half's lanes it takes groups from."""
         g = self.geometry
         order, pieces = ColumnsOrder(g), FormPieces(g)
         place(m, platform, "columns_order", order)
@@ -200,9 +213,6 @@ class Forms(Unit):
             put.en.eq(order.valid & there),
             put.data.eq(Array(lane.out_data for lane in half)[order.lane]),
         ]
-        for number, lane in enumerate(half):
-            with m.If(order.valid & (order.lane == number)):
-                m.d.comb += lane.out_ready.eq(1)
 
         # What is read stands at the memory's output until it is taken.
         full = Signal()
@@ -218,3 +228,4 @@ class Forms(Unit):
             pieces.piece_ready.eq(write.run_ready),
         ]
         m.d.sync += full.eq(get.en | (full & ~blocks.in_ready))
+        return [order.valid & (order.lane == number) for number in range(g.half)]

@@ -91,10 +91,7 @@ class UpdateUnit(Unit):
         forms = Forms(sizes, self.bus, g.sore, self.turned)
         place(m, platform, "engine", engine)
         place(m, platform, "forms", forms)
-        for port, member in forms.signature.members.items():
-            if port.startswith(("rows_", "columns_")):
-                outside, inside = getattr(self, port), getattr(forms, port)
-                m.d.comb += inside.eq(outside) if member.flow is In else outside.eq(inside)
+        forms.join(m, self)
 
         start, finished, runs = Signal(), Signal(), Signal()
         pruning = Cat(given[name] for name in pruning_fields(g.sore))
