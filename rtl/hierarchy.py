@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ def emitted(*tops: Unit) -> Iterator[Emitted]:
                     strip_internal_attrs=True,
                 )
             done.add(name)
-            text = _with_clocks(without_unread(text), unit.interfaces)
+            text = _settled(_with_clocks(without_unread(text), unit.interfaces))
             yield Emitted(unit, text, tuple(library.placed))
 
 
@@ -118,7 +119,28 @@ def together(top: Unit) -> dict[str, str]:
     place of a unit: sooner made than `modules` where they are many and small."""
     with _builtin_yosys(), _no_collection():
         text = verilog.convert(top, name=top.module_name, emit_src=False, strip_internal_attrs=True)
-    return {top.module_name: text}
+    return {top.module_name: _settled(text)}
+
+
+def _settled(verilog: str) -> str:
+    """A module that Icarus evaluates at the start of time.
+
+    A process of Yosys's Verilog waits for a change, and reads a register that gets its value where
+    it is declared. Icarus does that before any process waits: what no other change reaches would
+    stay unknown for ever. So the register gets its value behind all processes.
+    """
+    parts = re.split(r"(?<=^endmodule\n)", verilog, flags=re.MULTILINE)
+    return "".join(map(_settled_module, parts))
+
+
+def _settled_module(verilog: str) -> str:
+    told = re.search(r"^  reg (\\\$auto\$verilog_backend\S*)  = 0;\n", verilog, re.MULTILINE)
+    if not told:
+        return verilog
+    name = told[1]
+    body = verilog.replace(told[0], f"  reg {name} ;\n", 1)
+    before, end, after = body.rpartition("endmodule")
+    return f"{before}  initial {name} = 1'b0;\n{end}{after}"
 
 
 def modules(top: Unit) -> dict[str, str]:

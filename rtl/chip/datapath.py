@@ -17,6 +17,7 @@ from nofm.rtl.chip.collector import Collector
 from nofm.rtl.chip.control import SPENT_BITS
 from nofm.rtl.chip.dispatcher import job_ports
 from nofm.rtl.chip.loader import Loader
+from nofm.rtl.chip.prune import PruneUnit
 from nofm.rtl.chip.register_file import EVENTS, SPENT
 from nofm.rtl.chip.results import Results
 from nofm.rtl.chip.storer import Storer
@@ -28,6 +29,7 @@ from nofm.rtl.hierarchy import Unit, place
 from nofm.rtl.pregeneration.geometry import Geometry as UpdateGeometry
 from nofm.rtl.program.descriptors import ProgramFormat
 from nofm.rtl.program.sizes import ChipSizes
+from nofm.rtl.sore.geometry import Geometry as PruneGeometry
 from nofm.rtl.stce.geometry import Geometry
 from nofm.rtl.stce.stce import Stce
 
@@ -53,6 +55,7 @@ READERS = (
     Client("update", "weight_"),
     Client("update", "momentum_"),
     Client("update", "gradient_"),
+    Client("prune", "dense_"),
 )
 """Clients that read memory, in the order of their lanes."""
 
@@ -64,6 +67,8 @@ WRITERS = (
     Client("update", "half_"),
     Client("update", "rows_"),
     Client("update", "columns_"),
+    Client("prune", "rows_"),
+    Client("prune", "columns_"),
 )
 """Clients that write memory."""
 
@@ -134,6 +139,7 @@ class Datapath(Unit):
             "store": Storer(sizes),
             "vector": VectorUnit(sizes, bus, VectorGeometry.of(accelerator)),
             "update": UpdateUnit(sizes, bus, UpdateGeometry.of(accelerator)),
+            "prune": PruneUnit(sizes, bus, PruneGeometry.of(accelerator)),
         }
         assert list(self.units) == [unit.name for unit in self.form.units]
         for name, unit in self.units.items():
