@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
 from dataclasses import replace
 
 import pytest
-from matplotlib.figure import Figure
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
 
 from nofm.simulator.report import figures
 from nofm.simulator.report.ablation import ablation_figure
@@ -21,50 +17,17 @@ from nofm.simulator.result import STAGES, STALLS, StepResult
 ABLATION = [("all on", {"cycles": 100, "dense_cycles": 180}), ("without", {"cycles": 180})]
 
 
-def texts(figure: Figure) -> list[tuple[str, Bbox]]:
-    """What the figure says, and where in pixels."""
-    with figures.styled():
-        figure.draw_without_rendering()
-        # An axis keeps ticks beyond its ends, which it does not draw.
-        beyond = set()
-        for axis in [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]:
-            low, high = sorted(axis.get_view_interval())
-            for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
-                beyond |= {tick.label2} | (
-                    set() if low <= tick.get_loc() <= high else {tick.label1}
-                )
-        return [
-            (text.get_text(), Text.get_window_extent(text))
-            for text in figure.findobj(Text)
-            if text.get_visible() and text.get_text() and text not in beyond
-        ]
-
-
-def check_legible(figure: Figure) -> None:
-    """No text is cut by the figure's edge, and no two texts cover each other."""
-    width, height = figure.get_size_inches() * figure.dpi
-    said = texts(figure)
-    assert said
-    for text, box in said:
-        inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
-        assert inside, f"{text!r} is cut"
-    # Slanted text fills little of the box around it.
-    upright = [(text, box) for text, box in said if not text.startswith("DRAM ")]
-    for (one, a), (other, b) in itertools.combinations(upright, 2):
-        overlap = Bbox.intersection(a, b)
-        covered = overlap is not None and min(overlap.width, overlap.height) > 1
-        assert not covered, f"{one!r} and {other!r} cover each other"
-
-
 @pytest.mark.parametrize("layers", [2, 20, 60, 130])
 @pytest.mark.parametrize("dots", [True, False])
-def test_no_text_is_cut_or_covered_however_many_layers(make_step, layers: int, dots: bool) -> None:
+def test_no_text_is_cut_or_covered_however_many_layers(
+    make_step, check_legible, layers: int, dots: bool
+) -> None:
     names = None if dots else [f"a_layer_with_quite_a_long_name_{i}" for i in range(layers)]
     for figure in step_figures(make_step(layers, names=names)).values():
         check_legible(figure)
 
 
-def test_no_text_is_cut_in_the_ablation() -> None:
+def test_no_text_is_cut_in_the_ablation(check_legible) -> None:
     labels = ["all optimisations", "without offline scheduling", "WS only"]
     for slowest in (1, 10):
         entries = [
@@ -133,10 +96,10 @@ def test_no_point_of_the_made_up_step_is_lost_in_the_roofline(step: StepResult) 
         assert near, row
 
 
-def test_the_ablation_compares_with_the_first_dense_step() -> None:
+def test_the_ablation_compares_with_the_first_dense_step(texts) -> None:
     figure = ablation_figure(ABLATION)
     assert [bar.get_width() for bar in figure.axes[0].patches] == [1.8, 1.0]
-    assert "1.00×, time 1.80" in [text for text, _ in texts(figure)]
+    assert "1.00×, time 1.80" in [text.get_text() for text, _ in texts(figure)]
 
 
 @pytest.mark.parametrize("form", ["png", "svg"])

@@ -9,8 +9,6 @@ import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection, PathCollection, PolyCollection
 from matplotlib.figure import Figure
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
 
 from nofm.explore import parallel_figure as parallel
 from nofm.explore import pareto_figure as pareto
@@ -27,38 +25,6 @@ from nofm.simulator.report.timeline_figure import timeline_figure
 
 THREE = {"seconds": False, "energy_joules": False, "lut": False}
 LONG = {f"array.group_port_elements_of_a_long_name_{i}"[: 30 + i]: [1 + i, 2 + i] for i in range(6)}
-
-
-def texts(figure: Figure) -> list[tuple[Text, Bbox]]:
-    """What the figure says, and where in pixels; without ticks beyond an axis's ends."""
-    with figures.styled():
-        figure.draw_without_rendering()
-        beyond = set()
-        for axis in [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]:
-            low, high = sorted(axis.get_view_interval())
-            for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
-                beyond |= {tick.label2} | (
-                    set() if low <= tick.get_loc() <= high else {tick.label1}
-                )
-        return [
-            (text, Text.get_window_extent(text))
-            for text in figure.findobj(Text)
-            if text.get_visible() and text.get_text() and text not in beyond
-        ]
-
-
-def check_legible(figure: Figure) -> None:
-    """No text is cut by the figure's edge, and no two texts cover each other."""
-    width, height = figure.get_size_inches() * figure.dpi
-    said = texts(figure)
-    assert said
-    for text, box in said:
-        inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
-        assert inside, f"{text.get_text()!r} is cut"
-    for (one, a), (other, b) in itertools.combinations(said, 2):
-        overlap = Bbox.intersection(a, b)
-        covered = overlap is not None and min(overlap.width, overlap.height) > 1
-        assert not covered, f"{one.get_text()!r} and {other.get_text()!r} cover each other"
 
 
 def offsets(figure: Figure, colour: str) -> list[np.ndarray]:
@@ -199,7 +165,7 @@ def test_where_designs_are_a_sample_chance_is_marked(make_view) -> None:
     ("grid", "objectives"),
     [(None, THREE), (LONG, None), (LONG, {"seconds": False}), ({"array.rows": [4, 8]}, None)],
 )
-def test_no_text_is_cut_or_covered(make_view, grid, objectives) -> None:
+def test_no_text_is_cut_or_covered(make_view, check_legible, grid, objectives) -> None:
     view = make_view(grid, objectives)
     for name, figure in pictures.sweep_figures(view).items():
         try:
@@ -222,7 +188,7 @@ def test_nothing_is_drawn_where_nothing_can_be(view: View, tmp_path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_design_alone_is_drawn(make_view) -> None:
+def test_one_design_alone_is_drawn(make_view, check_legible) -> None:
     view = make_view({"array.rows": [8]})
     assert list(pictures.sweep_figures(view)) == ["pareto"]
     check_legible(pareto_figure(view))
@@ -250,7 +216,7 @@ def test_names_are_neither_formulas_nor_trouble(view: View) -> None:
         assert figures.render(figure, "svg")
 
 
-def test_a_lane_of_the_timeline_is_as_long_as_its_jobs(view: View) -> None:
+def test_a_lane_of_the_timeline_is_as_long_as_its_jobs(check_legible, view: View) -> None:
     step = view.step(view.best)
     figure = timeline_figure(step)
     lanes = [text.get_text() for text in figure.axes[0].get_yticklabels()]
