@@ -21,7 +21,7 @@ from nofm.rtl.program.lower import Part
 from nofm.rtl.program.results import row_walk
 from nofm.rtl.program.right import RightBuffer
 from nofm.rtl.program.sizes import ChipSizes
-from nofm.rtl.program.tiles import Cut, Range, Step, smaller, steps
+from nofm.rtl.program.tiles import Cut, Range, Step, TooLarge, smaller, steps
 from nofm.rtl.program.walk import Loop, Nest
 from nofm.rtl.stce.geometry import Geometry
 from nofm.rtl.stce.job import StceJob
@@ -105,14 +105,18 @@ def fitting(target: Target, parts: list[Part], cut: Cut) -> tuple[Cut, list[Desc
     Raises:
         InputError: it cannot be compiled, however it is cut.
     """
-    error: InputError | None = None
-    for finer in smaller(parts[0].product, cut, target.geometry):
+    first: InputError | None = None
+    finer: Cut | None = cut
+    while finer is not None:
         try:
             return finer, program(target, parts, finer)
-        except InputError as found:
-            error = error or found
-    assert error is not None
-    raise error
+        except InputError as error:
+            first = first or error
+            what = error.what if isinstance(error, TooLarge) else "out"
+        reduced = parts[0].left.reduced
+        finer = smaller(parts[0].product, finer, target.geometry, what, reduced=reduced)
+    assert first is not None
+    raise first
 
 
 @dataclass(frozen=True)
@@ -283,9 +287,10 @@ class _Pipeline:
 
     def _check_results(self, needed: int) -> None:
         if needed > self.target.result_half:
-            raise InputError(
+            raise TooLarge(
+                "out",
                 f"a tile's results must fit half of a column's bank, {self.target.result_half}, "
-                f"and are {needed}"
+                f"and are {needed}",
             )
 
     def _stores(self, step: Step, base: int) -> Iterator[Values]:
@@ -367,9 +372,10 @@ class _Pipeline:
         if best is None:
             least = buffer.narrowest(channels)
             needed = buffer.elements(rows, left_side.Pitches(least, least * buffer.left.map.width))
-            raise InputError(
+            raise TooLarge(
+                "left",
                 f"a tile of the left operand must fit half of the activation buffer, {half} "
-                f"elements, and needs {needed}"
+                f"elements, and needs {needed}",
             )
         return best[2]
 
@@ -397,9 +403,10 @@ class _Pipeline:
                 break
         if best is None:
             line, lines = buffer.line(widest)
-            raise InputError(
+            raise TooLarge(
+                "right",
                 f"a tile of the right operand must fit half of the weight buffer, {half} kept "
-                f"elements, and needs {line * lines}"
+                f"elements, and needs {line * lines}",
             )
         return best[2]
 

@@ -6,11 +6,12 @@ docs/timing.md, "The tile pipeline", says what a tile is.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nofm.dataflow.accelerator import DATAFLOWS, DataflowName
 from nofm.dataflow.products import Product
+from nofm.kernels.errors import InputError
 from nofm.rtl.stce.geometry import Geometry
 
 Range = tuple[int, int]
@@ -79,39 +80,52 @@ def steps(product: Product, cut: Cut) -> Iterator[Step]:
                 yield Step(part, m, run, n, run is runs[0], run is runs[-1])
 
 
-def smaller(product: Product, cut: Cut, geometry: Geometry) -> Iterator[Cut]:
-    """A cut, and then ever smaller ones: fewer rows first, then columns, then a shorter run."""
+class TooLarge(InputError):
+    """A tile that does not fit.
+
+    Attributes:
+        what: "left", "right" or "out": which of its matrices is too large.
+    """
+
+    def __init__(self, what: str, text: str) -> None:
+        self.what = what
+        super().__init__(text)
+
+
+def smaller(
+    product: Product, cut: Cut, geometry: Geometry, what: str, *, reduced: bool
+) -> Cut | None:
+    """A cut whose tiles have less of the matrix that is too large; None where there is none.
+
+    Args:
+        what: which matrix, as of `TooLarge`.
+        reduced: whether the left matrix is read along positions (WU).
+    """
+    stationary = cut.dataflow == "ws"
     group = product.pattern.m
-    unit = geometry.rows if cut.dataflow == "os" else 1
-    fold = geometry.columns * (cut.interleave if cut.dataflow == "os" else 1)
-    whole = _values(cut)
-    rows, length, columns = whole["tile_m"], whole["tile_length"], whole["tile_n"]
-    while True:
-        yield Cut(**{**whole, "tile_m": rows, "tile_length": length, "tile_n": columns})
-        if rows > unit:
-            rows = _less(rows, unit)
-        elif columns > fold:
-            columns = _less(columns, fold)
-        elif length > group and (cut.dataflow == "ws" or columns <= fold):
-            length = _up(-(-length // 2), group)
-        elif rows > 1 or columns > 1:
-            rows, columns = -(-rows // 2), -(-columns // 2)
-            unit = fold = 1
-        else:
-            return
-
-
-def _values(cut: Cut) -> dict[str, Any]:
-    return dict(vars(cut))
+    rows, length, columns = cut.tile_m, min(cut.tile_length, product.length), cut.tile_n
+    unit = 1 if stationary else geometry.rows
+    fold = geometry.columns * (1 if stationary else cut.interleave)
+    single = stationary or (rows <= unit and columns <= fold)
+    shorter = replace(cut, tile_length=_less(length, group)) if length > group else None
+    fewer = replace(cut, tile_m=_less(rows, unit if rows > unit else 1)) if rows > 1 else None
+    narrower = (
+        replace(cut, tile_n=_less(columns, fold if columns > fold else 1)) if columns > 1 else None
+    )
+    if what == "right":
+        # A shorter run leaves the other matrices as they are; it must be a single fold in OS.
+        order = [shorter, narrower] if single else [narrower if columns > fold else fewer]
+    elif what == "left":
+        run = shorter if single else None
+        order = [run, fewer] if reduced else [fewer if rows > unit else run or fewer, fewer]
+    else:
+        order = [fewer if rows > unit else narrower, narrower, fewer]
+    return next((each for each in order if each is not None), None)
 
 
 def _less(value: int, multiple: int) -> int:
     """An eighth less, or less by one multiple."""
     return max(multiple, (value - max(1, value // 8)) // multiple * multiple)
-
-
-def _up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple
 
 
 def _ranges(whole: int, tile: int) -> list[Range]:
