@@ -66,8 +66,8 @@ def place(m: Module, platform: object, name: str, unit: Unit, reset: Value | Non
     platform.placed[unit.module_name] = None
     ports: dict[str, Value] = {}
     if unit.clocked:
-        also = 0 if reset is None else reset
-        ports |= {"i_clk": ClockSignal(), "i_rst": ResetSignal() | also}
+        either = ResetSignal() if reset is None else ResetSignal() | reset
+        ports |= {"i_clk": ClockSignal(), "i_rst": either}
     for port, member in unit.signature.members.items():
         ports[f"{'i' if member.flow is In else 'o'}_{port}"] = getattr(unit, port)
     m.submodules[name] = Instance(unit.module_name, **ports)

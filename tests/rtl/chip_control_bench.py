@@ -67,8 +67,11 @@ class World:
         self.refused = self.written = self.cycles = self.reads = 0
         self._ports = {
             name: Port(dut, name)
-            for name in ("units_reset", "refused", "write_done", "irq", "quiet")
+            for name in ("units_reset", "refused", "write_done", "irq", "quiet", "drain")
         }
+        self._offers = [Port(dut, f"m_axi_{name}valid") for name in ("ar", "aw")]
+        self._takes = [Port(dut, f"m_axi_{name}ready") for name in ("ar", "aw")]
+        self._shown = [False, False]
         self._busy, self._moves = Port(dut, "unit_busy"), Port(dut, "unit_moves")
         self._error = Port(dut, "unit_error")
         self._rng = random.Random(scenario)
@@ -89,6 +92,7 @@ class World:
     def step(self) -> None:
         """One rising edge."""
         self.cycles += 1
+        self._look_at_offers()
         self.checker.step(self.cycles)
         self.memory.step(self.cycles)
         if self._ports["units_reset"].read():
@@ -121,6 +125,13 @@ class World:
         self._busy.write(mask)
         self._moves.write(0 if self.silent else mask)
         self._error.write(errors)
+
+    def _look_at_offers(self) -> None:
+        """While the bus is drained, no burst is asked for that was not before."""
+        for number, (offer, take) in enumerate(zip(self._offers, self._takes, strict=True)):
+            valid = bool(offer.read())
+            assert not (self._ports["drain"].read() and valid and not self._shown[number]), "new"
+            self._shown[number] = valid and not take.read()
 
     def open(self) -> Driver:
         """The chip's driver, after a look at what it drives."""

@@ -20,7 +20,7 @@ from nofm.rtl.axi.write_master import WriteMaster
 from nofm.rtl.chip.control import Control
 from nofm.rtl.chip.counters import Counters
 from nofm.rtl.chip.dispatcher import job_ports
-from nofm.rtl.chip.fetcher import Fetcher, program_beat, program_command
+from nofm.rtl.chip.fetcher import program_beat, program_command
 from nofm.rtl.chip.gate import INSIDE, BusGate
 from nofm.rtl.chip.window import WriteWindow
 from nofm.rtl.fields import pack, split
@@ -52,7 +52,7 @@ class Shell(Unit):
             ("write_in", BUS.data_bits),
         ):
             ports |= {f"{name}_valid": In(1), f"{name}_ready": Out(1), f"{name}_data": In(width)}
-        for name in ("irq", "units_reset", "quiet", "refused", "write_done"):
+        for name in ("irq", "units_reset", "quiet", "drain", "refused", "write_done"):
             ports[name] = Out(1)
         super().__init__(ports)
         mark(self)
@@ -67,7 +67,7 @@ class Shell(Unit):
             place(m, platform, name, unit, control.units_reset)
         for name, member in self.signature.members.items():
             for unit in (control, gate):
-                if name in unit.signature.members and not name.startswith("quiet"):
+                if name in unit.signature.members and name not in ("quiet", "drain"):
                     a, b = getattr(self, name), getattr(unit, name)
                     m.d.comb += b.eq(a) if member.flow is In else a.eq(b)
         for ports, unit in ((read_ports(BUS), reader), (write_ports(BUS), writer)):
@@ -114,6 +114,7 @@ class Shell(Unit):
             control.quiet.eq(gate.quiet),
             gate.drain.eq(control.drain),
             self.quiet.eq(gate.quiet),
+            self.drain.eq(control.drain),
             self.refused.eq(window.refused),
             self.write_done.eq(writer.done),
         ]
@@ -458,7 +459,6 @@ MUTANTS: dict[str, tuple[type[Unit], str, str, str, str]] = {
         "Mux(wrote, self.bus.data_bytes, 0)",
         "resets",
     ),
-    "it asks for what has no room": (Fetcher, "elaborate", "~(room < chunk)", "1", "ends_well"),
 }
 """A unit, its method, what is changed, and the scenario that tells."""
 

@@ -58,6 +58,7 @@ def fetched(bits: int, count: int, moves: float, held: int) -> tuple[list[int], 
                 assert command["address"] == 4 * at
                 assert command["length"] % 4 == 3
                 assert size <= unit.depth // CHUNKS
+                assert at + size <= START + count
                 for first in range(0, size, bits // 64):
                     part = program[at - START + first : at - START + min(first + bits // 64, size)]
                     values = {
@@ -105,3 +106,18 @@ def test_rate(bits: int) -> None:
 def test_the_queue_holds_two_of_the_longest() -> None:
     form = ProgramFormat.of(load("sat-4x4"))
     assert 2 * form.longest <= Fetcher(bus(128), form).depth < 4 * form.longest
+
+
+MUTANTS = {
+    "it asks for what has no room": ("~(room < chunk)", "1"),
+    "room is never given back": ("room + leaves", "room"),
+    "the last command is a whole one": ("Mux(left < chunk, left, chunk)", "chunk"),
+    "commands begin one off": ("address + asks", "address + asks + 1"),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_is_caught(name: str, monkeypatch: pytest.MonkeyPatch, mutate: Any) -> None:
+    mutate(Fetcher, "elaborate", *MUTANTS[name], monkeypatch)
+    with pytest.raises(AssertionError):
+        test_it_reads_ahead_and_no_further(128)
