@@ -187,12 +187,10 @@ def _take(lanes: Lanes, counts: list[int]) -> Lanes:
 
 
 def _check_held(what: str, values: Values, lanes: int) -> None:
-    """Refuse a feed whose held places are not one for every lane of its folds."""
-    if values.get("hold_once"):
-        held = lanes
-    elif what == "weights" and not values["to_rows"]:
-        held = (values["outer"] + 1) * lanes
-    else:
-        held = values["outer"] * lanes + values["lanes_last"]
-    if values["held_total"] + 1 != held:
-        raise ValueError(f"{values['held_total'] + 1} held places of {what}, for {held} lanes")
+    """Refuse a feed whose held places are not one for every lane of its folds; of the last fold of
+    rows, for as many as there are left."""
+    held, folds = values["held_total"] + 1, 0 if values.get("hold_once") else values["outer"]
+    last = held - folds * lanes
+    whole = what == "weights" and not values["to_rows"]
+    if not (last == lanes if whole else 1 <= last <= lanes):
+        raise ValueError(f"{held} held places of {what}, for {folds + 1} folds of {lanes} lanes")

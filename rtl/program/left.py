@@ -197,22 +197,21 @@ class LeftBuffer:
         *,
         rows: tuple[int, int],
         stationary: bool,
-        folds: tuple[int, int, int],
+        folds: tuple[int, int],
     ) -> dict[str, int]:
         """What feeds a tile to the array.
 
         Args:
             rows: of the product, from the first to the last, less one.
             stationary: WS; else OS.
-            folds: outer folds, rows of the last one, column folds.
+            folds: outer folds, column folds.
         """
         held, inner, take, gather = self.walks(tile, pitches, base, rows, stationary)
         walk = map_walk(self.sizes)
         y, x = self.left.window.y, self.left.window.x
         return {
             "outer": folds[0] - 1,
-            "lanes_last": folds[1],
-            "repeats": folds[2] - 1,
+            "repeats": folds[1] - 1,
             **walk.encode("held_", held),
             **walk.encode("inner_", inner),
             "size_c": tile.channels[1] - tile.channels[0],

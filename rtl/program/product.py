@@ -248,7 +248,7 @@ class _Pipeline:
             half[0] * target.activation_half,
             rows=step.m,
             stationary=self.stationary,
-            folds=(folds.outer, folds.rows_last, folds.columns),
+            folds=(folds.outer, folds.columns),
         )
         jobs["feed_weights"] = self.right[step.part].feed(
             self._right_tile(step),

@@ -194,7 +194,6 @@ class RightBuffer:
         return {
             "to_rows": int(job.dataflow == "ws"),
             "outer": folds.outer - 1,
-            "lanes_last": folds.rows_last,
             "hold_once": int(job.dataflow == "os"),
             **walk.encode("held_", held),
             "full": int(more),

@@ -15,9 +15,9 @@ from nofm.rtl.axi.bus import Bus
 from nofm.rtl.axi.cases import MasterCase, differences, replay_masters, with_options
 from nofm.rtl.bench.axi import MemoryCase
 from nofm.rtl.bench.cases import Case
-from nofm.rtl.chip.random_walks import moved, random_nest
 from nofm.rtl.chip.loader import Kind, Loader, target
 from nofm.rtl.chip.pieces import Pieces
+from nofm.rtl.chip.random_walks import moved, random_nest
 from nofm.rtl.chip.regroup import Regroup
 from nofm.rtl.chip.share import ReadShare
 from nofm.rtl.chip.unpack import Unpack

@@ -15,8 +15,8 @@ from nofm.rtl.axi.bus import Bus
 from nofm.rtl.axi.cases import MasterCase, differences, replay_masters, with_options
 from nofm.rtl.bench.axi import MemoryCase
 from nofm.rtl.bench.cases import Case
-from nofm.rtl.chip.random_walks import moved, random_nest
 from nofm.rtl.chip.collector import Collector, Column
+from nofm.rtl.chip.random_walks import moved, random_nest
 from nofm.rtl.chip.results import Results
 from nofm.rtl.chip.share import WriteShare
 from nofm.rtl.chip.storer import Rows, Storer
