@@ -62,9 +62,9 @@ class Alone(Unit):
         m = Module()
         unit = self.unit
         place(m, platform, "unit", unit)
-        of = {"chunk_beats": self.bus.burst_beats, "queue_beats": self.queue_beats}
-        read = ReadShare(self.bus, len(self.reads), **of)
-        write = WriteShare(self.bus, len(self.writes), **of)
+        beats = self.bus.burst_beats, self.queue_beats
+        read = ReadShare(self.bus, len(self.reads), *beats)
+        write = WriteShare(self.bus, len(self.writes), *beats)
         place(m, platform, "read", read)
         place(m, platform, "write", write)
         m.d.comb += [

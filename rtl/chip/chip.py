@@ -14,7 +14,7 @@ from nofm.rtl.chip.chunks import client_bits
 from nofm.rtl.chip.control import Control
 from nofm.rtl.chip.datapath import READERS, WRITERS, Datapath
 from nofm.rtl.chip.gate import INSIDE, BusGate
-from nofm.rtl.chip.register_file import EVENTS, SPENT
+from nofm.rtl.chip.register_file import CONFLICTS, SPENT
 from nofm.rtl.chip.share import ReadShare, WriteShare
 from nofm.rtl.hierarchy import Unit, place
 from nofm.rtl.program.descriptors import ProgramFormat
@@ -98,7 +98,10 @@ class Chip(Unit):
             control.unit_busy.eq(datapath.unit_busy),
             control.unit_moves.eq(datapath.unit_moves),
             *(getattr(control, f"spent_{n}").eq(getattr(datapath, f"spent_{n}")) for n in SPENT),
-            *(getattr(control, f"event_{n}").eq(getattr(datapath, f"event_{n}")) for n in EVENTS),
+            *(
+                getattr(control, f"event_{n}").eq(getattr(datapath, f"event_{n}"))
+                for n in CONFLICTS
+            ),
         ]
 
     def _bus(self, m: Module, reads: ReadShare, writes: WriteShare) -> None:

@@ -17,7 +17,7 @@ from nofm.rtl.chip.dispatcher import WAITS, Dispatcher, job_ports
 from nofm.rtl.chip.fetcher import Fetcher, program_beat, program_command
 from nofm.rtl.chip.register_file import (
     ALL_COUNTERS,
-    EVENTS,
+    CONFLICTS,
     SPENT,
     chip_registers,
     configuration,
@@ -63,7 +63,7 @@ class Control(Unit):
     | window_error, window_address | 1, `address_bits` | in | of a `WriteWindow` |
     | window_base, window_limit | granule address + 1 | out | for it |
     | spent_... | 32 | in | cycles of `SPENT`, in the one in which a job of the array ends |
-    | event_... | 1 | in | what of `EVENTS` happens |
+    | event_... | 1 | in | what of `CONFLICTS` happens |
     | read_bytes, written_bytes | up to those of a beat | in | of a `BusGate` |
     | drain | 1 | out | let nothing new onto the bus |
     | quiet | 1 | in | nothing is under way there |
@@ -103,7 +103,7 @@ class Control(Unit):
             "window_base": Out(bus.granule_address_bits + 1),
             "window_limit": Out(bus.granule_address_bits + 1),
             **{f"spent_{name}": In(SPENT_BITS) for name in SPENT},
-            **{f"event_{name}": In(1) for name in EVENTS},
+            **{f"event_{name}": In(1) for name in CONFLICTS},
             "read_bytes": In(beat),
             "written_bytes": In(beat),
             "drain": Out(1),
@@ -288,7 +288,7 @@ class Control(Unit):
             "written_bytes": self.written_bytes,
             "descriptors": dispatcher.ends,
             **{f"array_{name}": getattr(self, f"spent_{name}") for name in SPENT},
-            **{name: getattr(self, f"event_{name}") for name in EVENTS},
+            **{name: getattr(self, f"event_{name}") for name in CONFLICTS},
         }
         events = {name: events[name] for name in ALL_COUNTERS}
         for unit in self.form.units:

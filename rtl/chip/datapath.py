@@ -18,7 +18,7 @@ from nofm.rtl.chip.control import SPENT_BITS
 from nofm.rtl.chip.dispatcher import job_ports
 from nofm.rtl.chip.loader import Loader
 from nofm.rtl.chip.prune import PruneUnit
-from nofm.rtl.chip.register_file import EVENTS, SPENT
+from nofm.rtl.chip.register_file import CONFLICTS, SPENT
 from nofm.rtl.chip.results import Results
 from nofm.rtl.chip.storer import Storer
 from nofm.rtl.chip.update import UpdateUnit
@@ -90,7 +90,7 @@ class Datapath(Unit):
     | write_valid, write_ready, write_data | a lane a writer, `data_bits` | out, in, out | |
     | write_done | a lane a writer | in | memory has answered all of a command |
     | spent_... | 32 | out | cycles of `SPENT` of a job of the array, in the one in which it ends |
-    | event_... | 1 | out | what of `EVENTS` happens in this cycle |
+    | event_... | 1 | out | what of `CONFLICTS` happens in this cycle |
     """
 
     def __init__(self, accelerator: Accelerator, bus: Bus, form: ProgramFormat) -> None:
@@ -120,7 +120,7 @@ class Datapath(Unit):
                 "write_data": Out(writers * bus.data_bits),
                 "write_done": In(writers),
                 **{f"spent_{name}": Out(SPENT_BITS) for name in SPENT},
-                **{f"event_{name}": Out(1) for name in EVENTS},
+                **{f"event_{name}": Out(1) for name in CONFLICTS},
             }
         )
 

@@ -57,13 +57,13 @@ SPENT = {
 }
 """What the array's cycles go to (docs/timing.md); it tells at the end of each of its jobs."""
 
-EVENTS = {
+CONFLICTS = {
     "conflict_activations": "Cycles in which rows wanted several words of one bank.",
     "conflict_weights": "The same of the weight buffer.",
 }
 """What is counted of the feeders."""
 
-ALL_COUNTERS = {**COUNTERS, **{f"array_{name}": text for name, text in SPENT.items()}, **EVENTS}
+ALL_COUNTERS = {**COUNTERS, **{f"array_{name}": text for name, text in SPENT.items()}, **CONFLICTS}
 """All counters but the units' own."""
 
 _SIZES = {
