@@ -3,7 +3,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile
 
 .NOTPARALLEL:
-.PHONY: help setup setup-test demo test test-slow verify-long unit lint format wheel-test docs bench clean
+.PHONY: help setup setup-test demo demo-rtl test test-slow verify-long unit lint format wheel-test docs bench clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 12
@@ -18,6 +18,9 @@ demo: setup ## capture ResNet-18 from torch, simulate it dense and BDWP 2:8, wri
 	@mkdir -p demo
 	$(BIN)/nofm trace resnet18 --batch 512 -o demo/resnet18.safetensors
 	$(BIN)/nofm simulate demo/resnet18.safetensors --method bdwp --pattern 2:8 --hardware sat-32x32 -o demo/
+
+demo-rtl: setup-test ## train a small network by BDWP 2:4 on the chip's RTL, write demo/mlp-bdwp.png
+	$(BIN)/nofm verify --network mlp --method bdwp --pattern 2:4 --steps 3 --hardware sat-4x4 -o demo/
 
 test: setup-test ## run lint, the wheel test and all quick tests; go on past a failure
 	@$(MAKE) --no-print-directory --keep-going lint wheel-test unit

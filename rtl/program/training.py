@@ -26,7 +26,7 @@ from nofm.rtl.program.networks import network
 from nofm.rtl.program.product import Target
 from nofm.rtl.program.sizes import HALF_BYTES
 from nofm.rtl.program.step import TrainingStep, Weighted
-from nofm.workloads.layer import Linear
+from nofm.workloads.layer import Convolution, Linear
 
 Array = np.ndarray[Any, Any]
 
@@ -150,6 +150,7 @@ class Example:
             if isinstance(layer, Linear):
                 shape: tuple[int, ...] = (layer.out_features, layer.in_features)
             else:
+                assert isinstance(layer, Convolution)
                 shape = (layer.out_channels, layer.in_channels, *layer.kernel)
             scale = (2 / np.prod(shape[1:])) ** 0.5
             weights[layer.name] = (rng.standard_normal(shape) * scale).astype(np.float32)

@@ -154,10 +154,13 @@ def test_another_method(sparse: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ((), "nofm verify needs --gemm MxKxN, --random NUMBER or --trace FILE, one of them"),
+        (
+            (),
+            "nofm verify needs --gemm MxKxN, --random NUMBER, --trace FILE or --network NAME, one of them",
+        ),
         (
             ("--trace", "FILE", "--random", "3"),
-            "nofm verify needs --gemm MxKxN, --random NUMBER or --trace FILE, one of them",
+            "nofm verify needs --gemm MxKxN, --random NUMBER, --trace FILE or --network NAME, one of them",
         ),
         (
             ("--random", "3", "--stage", "bp"),
@@ -169,7 +172,7 @@ def test_another_method(sparse: Path) -> None:
         ),
         (
             ("--gemm", "4x4x4", "--method", "fst"),
-            "--method only goes with --trace, which is not given",
+            "--method only goes with --trace or --network, which is not given",
         ),
         (
             ("--trace", "FILE", "--seed", "3"),
@@ -203,6 +206,35 @@ def test_another_method(sparse: Path) -> None:
         (
             ("--trace", "FILE", "--layer", "0", "--stage", "bp"),
             "layer '0' has no product in stage bp: nothing needs it",
+        ),
+        (
+            ("--trace", "FILE", "--steps", "3"),
+            "--steps only goes with --network, which is not given",
+        ),
+        (
+            ("--random", "3", "-o", "here"),
+            "--output only goes with --network, which is not given",
+        ),
+        (
+            ("--network", "mlp", "--dataflow", "ws"),
+            "--dataflow does not go with --network: give one of them",
+        ),
+        (
+            ("--network", "cnm"),
+            "unknown network 'cnm': did you mean cnn? (known: mlp, cnn, strided)",
+        ),
+        (
+            ("--network", "mlp", "--method", "fst"),
+            "unknown method of a training step in RTL 'fst': (known: dense, srste, bdwp)",
+        ),
+        (
+            ("--network", "mlp", "--steps", "0"),
+            "steps must be a whole number from 1 to 100, not 0",
+        ),
+        (
+            ("--network", "mlp", "--hardware", "sat-32x32"),
+            "dram.bandwidth_gbps of a chip must be at most 12.8 at 200 MHz, which a bus of 512 "
+            "bits carries, not 25.6",
         ),
         (
             ("--trace", "none.safetensors"),

@@ -41,7 +41,9 @@ Checkpoints = Annotated[
 NEEDS = {
     "stage": ("gemm", "trace"),
     "layer": ("trace",),
-    "method": ("trace",),
+    "method": ("trace", "small_network"),
+    "steps": ("small_network",),
+    "picture": ("small_network",),
     "tiles": ("trace",),
     "array": ("peer",),
     "route": ("synth",),
@@ -54,6 +56,7 @@ EXCLUDES = {
     "dataflow": ("schedule",),
     "random": ("pattern", "dataflow", "stage"),
     "trace": ("seed",),
+    "small_network": ("dataflow", "stage"),
     "estimate": ("synth", "engines", "output"),
 }
 
@@ -67,6 +70,7 @@ def check_together(context: typer.Context) -> None:
 
     def title(name: str) -> str:
         titles = {"workload": "a workload", "all_rows": "--all", "engines": "--engine"}
+        titles |= {"small_network": "--network", "picture": "--output"}
         return titles.get(name, f"--{name.replace('_', '-')}")
 
     for name, needed in NEEDS.items():

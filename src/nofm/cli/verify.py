@@ -1,4 +1,4 @@
-"""`nofm verify`: the array's RTL against the golden model."""
+"""`nofm verify`: RTL against the golden model: the array, or a training step on the chip."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from nofm.cli.output import (
 from nofm.kernels.errors import InputError, positive
 
 if TYPE_CHECKING:
+    from nofm.chip_training import TrainingVerdict
+    from nofm.dataflow.accelerator import Accelerator
     from nofm.recorded import Selection
     from nofm.verification import Gemm, Verdict
 
@@ -36,6 +38,17 @@ def verify(
         Path | None,
         typer.Option(help="Products of a recorded training step (see `nofm train --record`)."),
     ] = None,
+    small_network: Annotated[
+        str | None,
+        typer.Option(
+            "--network",
+            metavar="NAME",
+            help="A training step of a small network on the whole chip: mlp, cnn or strided.",
+        ),
+    ] = None,
+    steps: Annotated[
+        int, typer.Option(help="Training steps of a network, each from the last one's memory.")
+    ] = 1,
     pattern: Annotated[
         str | None, typer.Option(help="N:M of the right operand, or dense (the default).")
     ] = None,
@@ -53,7 +66,7 @@ def verify(
         str | None,
         typer.Option(
             help="Prune a trace's dense tensors by magnitude for this method and --pattern, in "
-            "place of running what trained."
+            "place of running what trained; of a network: dense, srste or bdwp (the default)."
         ),
     ] = None,
     tiles: Annotated[
@@ -61,19 +74,27 @@ def verify(
     ] = 2,
     seed: Annotated[int, typer.Option(help="Of all random numbers.")] = 0,
     tool: Annotated[str, typer.Option(help="auto, icarus or verilator.")] = "auto",
+    picture: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Folder for a network's loss as a picture."),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Simulate the array's RTL and compare bits and cycles with the golden model's; exit code 1 on
-    any difference, with the waveform kept."""
+    """Simulate RTL and compare it with the golden model's bits, and the array's cycles with the
+    simulator's; exit code 1 on any difference, with the array's waveform kept."""
     check_together(context)
-    if sum(each is not None for each in (gemm, random, trace)) != 1:
+    if sum(each is not None for each in (gemm, random, trace, small_network)) != 1:
         raise InputError(
-            "nofm verify needs --gemm MxKxN, --random NUMBER or --trace FILE, one of them"
+            "nofm verify needs --gemm MxKxN, --random NUMBER, --trace FILE or --network NAME, one "
+            "of them"
         )
     if random is not None:
         positive("--random", random, at_most=100_000)
     check_seed("--seed", seed)
     machine = accelerator(hardware, settings)
+    if small_network is not None:
+        _train(machine, small_network, method, pattern, steps, seed, tool, picture, json)
+        return
     from nofm import verification
 
     notes: list[str] = []
@@ -112,6 +133,72 @@ def verify(
         print_notes(notes)
     if not all(verdict.equal for verdict in verdicts):
         raise typer.Exit(1)
+
+
+def _train(
+    machine: Accelerator,
+    network: str,
+    method: str | None,
+    pattern: str | None,
+    steps: int,
+    seed: int,
+    tool: str,
+    output: Path | None,
+    json: bool,
+) -> None:
+    """A network's training steps on the chip."""
+    from nofm.chip_training import to_json, verify_training
+    from nofm.kernels.folder import check_folder
+    from nofm.rtl.program.training import Example
+
+    if output is not None:
+        check_folder(output)
+    example = Example(network, method or "bdwp", pattern or "2:4", seed)
+    with progress_bar(json) as progress:
+        verdict = verify_training(machine, example, steps, tool=tool, progress=progress)
+    if json:
+        print_json(to_json(verdict, machine))
+    else:
+        _print_training(verdict)
+    if output is not None:
+        from nofm.chip_training_figure import training_figure
+        from nofm.simulator.report.figures import render
+
+        output.mkdir(parents=True, exist_ok=True)
+        path = output / f"{network}-{example.method}.png"
+        path.write_bytes(render(training_figure(verdict), "png"))
+        if not json:
+            print_path(f"wrote {path}")
+    if not verdict.equal:
+        raise typer.Exit(1)
+
+
+def _print_training(verdict: TrainingVerdict) -> None:
+    rows = [
+        {
+            "step": step.number,
+            "loss": step.loss,
+            "torch": step.torch_loss,
+            "bits": "equal" if step.bit_exact else f"{step.differing} DIFFER",
+            "cycles": step.cycles,
+        }
+        for step in verdict.steps
+    ]
+    columns = {
+        "step": "step",
+        "loss": "loss\nin RTL",
+        "torch": "loss\nin torch",
+        "bits": "memory",
+        "cycles": "cycles\nin RTL",
+    }
+    example = verdict.example
+    how = example.method if example.method == "dense" else f"{example.method} {example.pattern}"
+    print_table(f"{example.network}, {how}, on the chip in {verdict.tool}", rows, columns)
+    exact = sum(step.bit_exact for step in verdict.steps)
+    new_console().print(f"All of memory equal to the golden model's after {exact} steps.")
+    for step in verdict.steps:
+        if step.error:
+            new_console().print(f"step {step.number}: {step.error}", markup=False)
 
 
 def _selection(
