@@ -156,11 +156,13 @@ def test_another_method(sparse: Path) -> None:
     [
         (
             (),
-            "nofm verify needs --gemm MxKxN, --random NUMBER, --trace FILE or --network NAME, one of them",
+            "nofm verify needs --gemm MxKxN, --random NUMBER, --trace FILE or --network NAME, one "
+            "of them",
         ),
         (
             ("--trace", "FILE", "--random", "3"),
-            "nofm verify needs --gemm MxKxN, --random NUMBER, --trace FILE or --network NAME, one of them",
+            "nofm verify needs --gemm MxKxN, --random NUMBER, --trace FILE or --network NAME, one "
+            "of them",
         ),
         (
             ("--random", "3", "--stage", "bp"),
@@ -225,7 +227,8 @@ def test_another_method(sparse: Path) -> None:
         ),
         (
             ("--network", "mlp", "--method", "fst"),
-            "unknown method of a training step in RTL 'fst': (known: dense, srste, bdwp)",
+            "unknown method of a training step in RTL 'fst': did you mean srste? (known: dense, "
+            "srste, bdwp)",
         ),
         (
             ("--network", "mlp", "--steps", "0"),

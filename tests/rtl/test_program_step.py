@@ -8,96 +8,42 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch.nn import functional
 
+from nofm.chip_training import torch_losses
 from nofm.dataflow.accelerator import load
 from nofm.dataflow.methods import METHODS
 from nofm.kernels.compressed import compress, prune
 from nofm.kernels.errors import InputError
-from nofm.kernels.optimizer import Sgd, update
+from nofm.kernels.optimizer import update
 from nofm.kernels.pattern import Pattern
+from nofm.rtl.program import networks
 from nofm.rtl.program.encoding import decode_program, encode_program
 from nofm.rtl.program.image import map_halves, map_values
 from nofm.rtl.program.interpret import Chip
 from nofm.rtl.program.layout import pack_form
 from nofm.rtl.program.product import Target
 from nofm.rtl.program.step import Operation, Parameters, Placed, Pool, TrainingStep, Weighted
+from nofm.rtl.program.training import UPDATE, Example, GoldenMachine, loss_and_gradient, train
 from nofm.workloads.layer import Convolution, Linear
 
 Array = np.ndarray[Any, Any]
-BY = Sgd(learning_rate=0.1, momentum=0.9, weight_decay=1e-3)
+BY = UPDATE
 SMALL = {"buffers.activation_kib": 4, "buffers.weight_kib": 2, "buffers.output_kib": 4}
 
 
-def convolution(name: str, ci: int, co: int, size: int, stride: int = 1, **given: Any) -> Any:
-    return Convolution(
-        name=name,
-        batch=BATCH,
-        in_channels=ci,
-        out_channels=co,
-        size=(size, size),
-        kernel=(3, 3),
-        stride=(stride, stride),
-        padding=((1, 1), (1, 1)),
-        dilation=(1, 1),
-        **given,
-    )
+BATCH = networks.BATCH
 
 
-BATCH, CLASSES = 6, 4
-
-
-def linear(name: str, ci: int, co: int, **given: Any) -> Linear:
-    return Linear(name=name, batch=BATCH, in_features=ci, out_features=co, **given)
-
-
-NETWORKS: dict[str, list[Operation]] = {
-    "mlp": [
-        Weighted(layer=linear("first", 24, 32), relu=True),
-        Weighted(layer=linear("second", 32, CLASSES)),
-    ],
-    "cnn": [
-        Weighted(layer=convolution("one", 2, 8, 7, prunable=False), relu=True),
-        Pool(kind="largest", size=2),
-        Weighted(layer=convolution("two", 8, 16, 3), relu=True),
-        Pool(kind="average", size=3),
-        Weighted(layer=linear("head", 16, CLASSES, prunable=False)),
-    ],
-    "strided": [
-        Weighted(layer=convolution("one", 3, 8, 6, stride=2, prunable=False), relu=True),
-        Weighted(layer=convolution("two", 8, 12, 3, stride=2), relu=True),
-        Weighted(layer=linear("head", 48, CLASSES)),
-    ],
-}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    """Torch's threads cost more than these layers."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def linear(name: str, ci: int, co: int) -> Linear:
+    return Linear(name=name, batch=BATCH, in_features=ci, out_features=co)
 
 
 class Golden:
     """A training step directly on tensors: maps [batch, channels, y, x], FP16 in FP32 sums."""
 
-    def __init__(self, step: TrainingStep, method: str, pattern: Pattern, rng: Any) -> None:
-        self.step, self.method, self.pattern = step, METHODS[method], pattern
-        self.weights: dict[str, Array] = {}
-        self.biases: dict[str, Array] = {}
-        for each in step.placed:
-            if isinstance(each.operation, Weighted):
-                layer = each.layer
-                if isinstance(layer, Linear):
-                    shape: tuple[int, ...] = (layer.out_features, layer.in_features)
-                else:
-                    shape = (layer.out_channels, layer.in_channels, *layer.kernel)
-                scale = (2 / np.prod(shape[1:])) ** 0.5
-                self.weights[layer.name] = (rng.standard_normal(shape) * scale).astype(np.float32)
-                self.biases[layer.name] = np.zeros(shape[0], np.float32)
+    def __init__(self, step: TrainingStep, example: Example) -> None:
+        self.step, self.method, self.pattern = step, step.method, step.pattern
+        self.weights, self.biases = example.weights(step)
         self.momenta = {
             (kind, name): np.zeros_like(values)
             for kind, own in (("weight", self.weights), ("bias", self.biases))
@@ -252,78 +198,6 @@ class Golden:
         return out.astype(np.float16)
 
 
-class Torch:
-    """The same training in FP32 by torch, weights pruned as the method says."""
-
-    def __init__(self, golden: Golden) -> None:
-        self.golden = golden
-        self.parameters = {
-            kind: {name: torch.tensor(values, requires_grad=True) for name, values in own.items()}
-            for kind, own in (("weight", golden.weights), ("bias", golden.biases))
-        }
-        every = [each for own in self.parameters.values() for each in own.values()]
-        self.optimizer = torch.optim.SGD(
-            every, lr=BY.learning_rate, momentum=BY.momentum, weight_decay=BY.weight_decay
-        )
-
-    def masked(self, each: Placed, stage: str) -> torch.Tensor:
-        """The weight with a stage's mask, its gradient that of the whole weight."""
-        w = self.parameters["weight"][each.layer.name]
-        axis = 1 if stage == "ff" else 0
-        pattern = self.golden.pattern
-        operand = self.golden.method.operand(stage)
-        if operand is None or not each.layer.prunable or w.shape[axis] <= pattern.n:
-            return w
-        mask = torch.tensor(prune(w.detach().numpy(), pattern, axis) != 0)
-        return w + (w * mask - w).detach()
-
-    def layer(self, each: Placed, x: torch.Tensor) -> torch.Tensor:
-        """Forward by one mask, the input's gradient by the other, the weight's dense."""
-
-        def apply(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-            if isinstance(each.layer, Linear):
-                return functional.linear(x, w)
-            stride, pad = self.golden.geometry(each)
-            return functional.conv2d(x, w, None, stride, pad)
-
-        if isinstance(each.layer, Linear):
-            x = x.movedim(1, -1).flatten(1) if x.ndim == 4 else x
-        forward, backward = self.masked(each, "ff"), self.masked(each, "bp")
-        # Values of the first term; gradients of x from the second, of w from the third.
-        y = apply(x, forward).detach()
-        by_x, by_w = apply(x, backward.detach()), apply(x.detach(), forward)
-        y = y + by_x - by_x.detach() + by_w - by_w.detach()
-        bias = self.parameters["bias"][each.layer.name]
-        return y + (bias if y.ndim == 2 else bias[:, None, None])
-
-    def step(self, x: Array, labels: Array) -> float:
-        y = torch.tensor(x.astype(np.float32))
-        for each in self.golden.step.placed:
-            if isinstance(each.operation, Pool):
-                pool = each.operation
-                by = functional.max_pool2d if pool.kind == "largest" else functional.avg_pool2d
-                y = by(y, pool.size)
-            else:
-                y = self.layer(each, y)
-                y = y.relu() if each.operation.relu else y
-        loss = functional.cross_entropy(y, torch.tensor(labels))
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        return float(loss.detach())
-
-
-def loss_of(logits: Array, labels: Array) -> tuple[float, Array]:
-    """Cross entropy and its gradient, float16 like the logits: the host's part."""
-    wide = logits.reshape(BATCH, CLASSES).astype(np.float64)
-    wide -= wide.max(axis=1, keepdims=True)
-    share = np.exp(wide) / np.exp(wide).sum(axis=1, keepdims=True)
-    own = np.arange(BATCH), labels
-    loss = float(-np.log(share[own]).mean())
-    share[own] -= 1
-    return loss, (share / BATCH).astype(np.float16).reshape(logits.shape)
-
-
 def same_parameters(step: TrainingStep, golden: Golden, memory: Array) -> None:
     """Masters, momenta, FP16 weights and both forms in memory are the golden step's."""
     for each in step.placed:
@@ -361,24 +235,20 @@ def same(got: Array, want: Array) -> None:
     assert np.array_equal(got.view(np.uint8), np.ascontiguousarray(want).view(np.uint8))
 
 
-def train(network: str, method: str, pattern: str, steps: int, **entries: Any) -> list[float]:
+def check(network: str, method: str, pattern: str, steps: int, **entries: Any) -> list[float]:
     """Train by programs and by the golden step; losses fall as torch's do."""
     accelerator = load("sat-4x4").with_values(**entries)
-    of = Pattern.parse(pattern)
-    step = TrainingStep(Target(accelerator), NETWORKS[network], METHODS[method], of, BY)
-    rng = np.random.default_rng(5)
-    golden = Golden(step, method, of, rng)
+    example = Example(network, method, pattern, seed=5)
+    step = example.step(accelerator)
+    golden = Golden(step, example)
     memory = step.memory(golden.weights, golden.biases)
     same_parameters(step, golden, memory)
-    rival = Torch(golden)
     form = step.target.format
     programs = [
         decode_program(form, encode_program(form, each)) for each in (step.forward, step.backward)
     ]
-    labels = np.arange(BATCH) % CLASSES
-    shape = (BATCH, step.input.channels, step.input.height, step.input.width)
-    x = rng.standard_normal(shape).astype(np.float16)
-    losses, theirs = [], []
+    x, labels = example.samples(step)
+    losses = []
     for number in range(steps):
         at = step.input.address
         memory[at : at + x.size] = map_halves(step.input, x)
@@ -386,14 +256,16 @@ def train(network: str, method: str, pattern: str, steps: int, **entries: Any) -
         chip.run(programs[0])
         logits = map_values(step.output, memory)
         same(logits, golden.forward(x))
-        loss, gradient = loss_of(logits, labels)
+        loss, gradient = loss_and_gradient(logits, labels)
         at = step.loss_gradient.address
         memory[at : at + gradient.size] = map_halves(step.loss_gradient, gradient)
         chip.run(programs[1])
         golden.backward(gradient)
         same_parameters(step, golden, memory)
         losses.append(loss)
-        theirs.append(rival.step(x, labels))
+    hosted = train(GoldenMachine(step.target, step.elements), example, step, steps)
+    assert [each.loss for each in hosted] == losses
+    theirs = torch_losses(example, step, steps)
     assert np.allclose(losses, theirs, rtol=0.02, atol=0.02), (losses, theirs)
     return losses
 
@@ -401,14 +273,14 @@ def train(network: str, method: str, pattern: str, steps: int, **entries: Any) -
 @pytest.mark.parametrize("method", ["dense", "srste", "bdwp"])
 def test_a_perceptron(method: str) -> None:
     """Two layers learn their batch in eleven steps, with the bits of the golden step in each."""
-    losses = train("mlp", method, "2:4", 11)
+    losses = check("mlp", method, "2:4", 11)
     assert losses[-1] < 0.3 * losses[0]
 
 
 @pytest.mark.parametrize("network", ["cnn", "strided"])
 def test_a_small_convolutional_network(network: str) -> None:
     """A step and another one on its memory, tiles cut to what little buffers hold."""
-    losses = train(network, "bdwp", "2:4", 2, **SMALL)
+    losses = check(network, "bdwp", "2:4", 2, **SMALL)
     assert losses[1] < losses[0]
 
 
@@ -416,7 +288,7 @@ def test_a_small_convolutional_network(network: str) -> None:
 @pytest.mark.parametrize("method", ["dense", "srste", "bdwp"])
 @pytest.mark.parametrize("network", ["cnn", "strided"])
 def test_eleven_steps_of_a_convolutional_network(network: str, method: str) -> None:
-    losses = train(network, method, "2:8" if method == "bdwp" else "2:4", 11)
+    losses = check(network, method, "2:8" if method == "bdwp" else "2:4", 11)
     assert losses[-1] < 0.6 * losses[0]
 
 
