@@ -183,7 +183,9 @@ class Feeding:
         outputs: dict[str, Lanes] = {}
         for number, job in enumerate(jobs):
             skew, after = job.values["skew"], max(0, number - 1)
-            given = pieces(rng, self.buffer, job.at, job.data, skew, after)
+            given = list(pieces(rng, self.buffer, job.at, job.data, skew, after))
+            # In any order, so that what a piece writes beside itself stays.
+            rng.shuffle(given)
             writes.extend(pack(self.bench.write, piece) for piece in given)
             memory[job.at : job.at + len(job.data)] = job.data
             word = pack(self.fields, job.values)
