@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from nofm.rtl.fields import split
 from nofm.rtl.hierarchy import Unit
-from nofm.rtl.program.sizes import BLOCK, RUN_BITS
+from nofm.rtl.program.sizes import BLOCK
 from nofm.rtl.sore.geometry import Geometry
 from nofm.rtl.sore.job import COUNT_BITS, job_fields
 
@@ -88,17 +88,21 @@ class ColumnsOrder(Unit):
     | valid, ready | 1, 1 | out, in | the next group is taken when both are high |
     | lane | lane bits | out | which of the half's lanes finishes it |
     | row | row bits | out | its row in the memory |
-    | group | `RUN_BITS` | out | its number along the columns |
+    | group | group bits | out | its number along the columns |
     | whole | 1 | out | there is a block of rows whose groups have all been taken |
     | frees | 1 | in | such a block has left |
 
     Throughput: a group a cycle; a slot in which none ends takes one, too.
+
+    Args:
+        geometry: of the pruner.
+        turned: groups along the columns that there is memory for.
     """
 
-    def __init__(self, geometry: Geometry) -> None:
+    def __init__(self, geometry: Geometry, turned: int) -> None:
         self.geometry = g = geometry
         self.rows = rows_held(g)
-        self.module_name = f"nofm_form_columns_order_{g.suffix}"
+        self.module_name = f"nofm_form_columns_order_{turned}_{g.suffix}"
         super().__init__(
             {
                 "start": In(1),
@@ -107,7 +111,7 @@ class ColumnsOrder(Unit):
                 "ready": In(1),
                 "lane": Out(range(max(2, g.half))),
                 "row": Out(range(self.rows)),
-                "group": Out(RUN_BITS),
+                "group": Out(range(turned)),
                 "whole": Out(1),
                 "frees": In(1),
             }
@@ -150,7 +154,7 @@ class ColumnsOrder(Unit):
         free, done, moves = Signal(), Signal(), Signal()
         low = (BLOCK - 1).bit_length()
         next_to = Signal.like(to)
-        number = Signal(RUN_BITS)
+        number = Signal.like(self.group)
         m.d.comb += [
             # It stays free until its last group is taken.
             free.eq(level + last_row < self.rows),
@@ -163,10 +167,10 @@ class ColumnsOrder(Unit):
             to.eq(base + last_row + 1),
             next_to.eq(Mux(tap_end & to[:low].any(), (to[low:] + 1) << low, to)),
             adds.eq(next_to - base),
-            self.whole.eq(level >= BLOCK),
+            self.whole.eq(~(level < BLOCK)),
         ]
         m.d.sync += level.eq(level + Mux(done, adds, 0) - Mux(self.frees, BLOCK, 0))
-        begin = Signal(RUN_BITS)
+        begin = Signal.like(self.group)
         with m.If(self.start):
             m.d.sync += [active.eq(1), slot.eq(0), tap.eq(0), row_group.eq(0), row.eq(0)]
             m.d.sync += [position.eq(0), fresh.eq(1), number.eq(0), begin.eq(0)]

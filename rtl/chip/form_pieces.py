@@ -32,17 +32,21 @@ class FormPieces(Unit):
     | whole | 1 | in | the next block's groups are all in the memory |
     | frees | 1 | out | for one cycle: they have all been read |
     | valid, ready | 1, 1 | out, in | the next group is read when both are high |
-    | row, group | row bits, `RUN_BITS` | out | its place in the memory |
+    | row, group | row bits, group bits | out | its place in the memory |
     | piece_valid, piece_ready | 1, 1 | out, in | the next piece is told when both are high |
     | piece_run, piece_kept | `RUN_BITS` | out | its FP16 words, and its kept elements, less one |
 
     Throughput: a group a cycle, and a piece a cycle. Pieces are told without regard to what is in
     the memory. No ready depends on a valid.
+
+    Args:
+        geometry: of the pruner.
+        turned: groups along the columns that there is memory for.
     """
 
-    def __init__(self, geometry: Geometry) -> None:
+    def __init__(self, geometry: Geometry, turned: int) -> None:
         self.rows = rows_held(geometry)
-        self.module_name = f"nofm_form_pieces_{self.rows}"
+        self.module_name = f"nofm_form_pieces_{turned}_{self.rows}"
         super().__init__(
             {
                 "start": In(1),
@@ -52,7 +56,7 @@ class FormPieces(Unit):
                 "valid": Out(1),
                 "ready": In(1),
                 "row": Out(range(self.rows)),
-                "group": Out(RUN_BITS),
+                "group": Out(range(turned)),
                 "piece_valid": Out(1),
                 "piece_ready": In(1),
                 "piece_run": Out(RUN_BITS),
@@ -102,7 +106,8 @@ class FormPieces(Unit):
         self, m: Module, name: str, job: dict[str, Signal], valid: Signal, ready: Signal
     ) -> tuple[Signal, Signal]:
         """Taps, blocks and groups: whether the block is its tap's last one, and the group."""
-        group, tap = Signal(RUN_BITS, name=f"{name}_group"), Signal(COUNT_BITS, name=f"{name}_tap")
+        group = Signal.like(self.group, name=f"{name}_group")
+        tap = Signal(COUNT_BITS, name=f"{name}_tap")
         # Rows of the tap before the block, without the rows in a block.
         low = (BLOCK - 1).bit_length()
         block = Signal(RUN_BITS - low, name=f"{name}_block")

@@ -187,7 +187,7 @@ class Forms(Unit):
     ) -> list[Value]:
         """The second form. Which of the half's lanes it takes groups from."""
         g = self.geometry
-        order, pieces = ColumnsOrder(g), FormPieces(g)
+        order, pieces = ColumnsOrder(g, self.turned), FormPieces(g, self.turned)
         place(m, platform, "columns_order", order)
         place(m, platform, "pieces", pieces)
         half = lanes[g.half : 2 * g.half]

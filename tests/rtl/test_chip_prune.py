@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from nofm.dataflow.accelerator import load
 from nofm.kernels.pattern import Pattern
-from nofm.rtl.axi.cases import MasterCase
+from nofm.rtl.axi.cases import MasterCase, with_options
 from nofm.rtl.chip.alone import Alone
+from nofm.rtl.chip.form_order import ColumnsOrder, RowsOrder
+from nofm.rtl.chip.form_pieces import FormPieces
+from nofm.rtl.chip.forms import Forms
+from nofm.rtl.chip.kept_blocks import KeptBlocks
 from nofm.rtl.chip.prune import READ_CLIENTS, WRITE_CLIENTS, PruneUnit
 from nofm.rtl.chip.stream_cases import SIZES, Room, memory_case, memory_differences, small_bus
+from nofm.rtl.chip.update_parts import UpdateParts
+from nofm.rtl.hierarchy import Emitted, Unit, emitted
 from nofm.rtl.program.forms import encode_columns, encode_forms, encode_rows, row_halves
 from nofm.rtl.program.prune import prune, prune_fields
 from nofm.rtl.program.stream import write
 from nofm.rtl.sore import Geometry, SoreJob
+from nofm.rtl.tools.cocotb_runner import SimulationError
 
 PATTERNS = ("1:2", "2:4", "2:8")
 
@@ -68,8 +77,110 @@ def random_case(seed: int, geometry: Geometry) -> MasterCase:
     )
 
 
-def test_forms_of_a_matrix(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def sound() -> list[Emitted]:
+    return list(emitted(hardware()))
+
+
+def texts(sound: list[Emitted]) -> dict[str, str]:
+    return {each.unit.module_name: each.verilog for each in sound}
+
+
+def test_forms_of_a_matrix(sound: list[Emitted], tmp_path: Path) -> None:
     top = hardware()
     cases = [random_case(seed, top.unit.geometry) for seed in range(4)]
-    found, _ = memory_differences(top, cases, tmp_path)
+    found, _ = memory_differences(top, cases, tmp_path, texts(sound))
     assert found == []
+
+
+MUTANTS: dict[str, tuple[type[Unit], str, str, str]] = {
+    "what a ragged block has not is told": (KeptBlocks, "_emit", "(i < count)", "(i <= count)"),
+    "a word of indices less": (KeptBlocks, "_emit", "count * bits + 15", "count * bits"),
+    "blocks go on from run to run": (
+        KeptBlocks,
+        "elaborate",
+        "Mux(ends, left, BLOCK - 1)",
+        "BLOCK - 1",
+    ),
+    "words of the last slot's lanes that have none": (
+        RowsOrder,
+        "elaborate",
+        'Mux(row_end, job["last_columns"]',
+        'Mux(0, job["last_columns"]',
+    ),
+    "rows of a ragged group": (
+        ColumnsOrder,
+        "elaborate",
+        'Mux(tap_end, job["last_row"]',
+        'Mux(0, job["last_row"]',
+    ),
+    "ragged groups along the columns": (
+        ColumnsOrder,
+        "elaborate",
+        "Mux(group_end, self.lane == limit, further > limit)",
+        "further > limit",
+    ),
+    "groups that go on in the next slot": (
+        ColumnsOrder,
+        "elaborate",
+        "Mux(group_end, 0, next_position)",
+        "0",
+    ),
+    "rows are overwritten": (
+        ColumnsOrder,
+        "elaborate",
+        "free.eq(level + last_row < self.rows)",
+        "free.eq(1)",
+    ),
+    "taps begin within a block": (
+        ColumnsOrder,
+        "elaborate",
+        "tap_end & to[:low].any()",
+        "0",
+    ),
+    "blocks leave before they are whole": (
+        ColumnsOrder,
+        "elaborate",
+        "~(level < BLOCK)",
+        "level > 0",
+    ),
+    "the last piece is as long as the others": (
+        FormPieces,
+        "elaborate",
+        'Mux(told_last, job["columns_run_last"]',
+        'Mux(0, job["columns_run_last"]',
+    ),
+    "lanes wait for no room": (Forms, "_lanes", "self.in_valid & self.in_ready", "self.in_valid"),
+    "parts of the last slot": (
+        UpdateParts,
+        "elaborate",
+        'Mux(group_end, job["last_columns"]',
+        'Mux(0, job["last_columns"]',
+    ),
+}
+TRIED = ("taps begin within a block",)
+"""Those that every run of the tests tries; `make test-slow` tries all."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n in TRIED else pytest.mark.slow) for n in MUTANTS],
+)
+def test_a_mutant_is_caught(
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    mutate: Any,
+    remake: Any,
+    sound: list[Emitted],
+    tmp_path: Path,
+) -> None:
+    kind, *change = MUTANTS[name]
+    mutate(kind, *change, monkeypatch)
+    top = hardware()
+    cases = [random_case(seed, top.unit.geometry) for seed in range(4)]
+    cases = [with_options(each, limit=6000) for each in cases]
+    try:
+        found, _ = memory_differences(top, cases, tmp_path, remake(sound, kind))
+    except SimulationError:
+        return  # unknown bits, or no end
+    assert found

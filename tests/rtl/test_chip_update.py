@@ -140,10 +140,15 @@ MACHINES = {
 }
 
 
-@pytest.mark.parametrize("machine", MACHINES)
+QUICK = ("2 and 1 lanes",)
+
+
+@pytest.mark.parametrize(
+    "machine", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in MACHINES]
+)
 def test_updates_and_forms(machine: str, tmp_path: Path) -> None:
     top = hardware(*MACHINES[machine])
     patterns = MACHINES[machine][3]
-    cases = [random_case(seed, top.unit.geometry, patterns) for seed in range(4)]
+    cases = [random_case(seed, top.unit.geometry, patterns) for seed in range(2)]
     found, _ = memory_differences(top, cases, tmp_path)
     assert found == []
