@@ -200,17 +200,21 @@ def cases(side: Feeding, jobs: int, seed: int) -> list[Case]:
             ]
         options = {"idle": idle, "backpressure": dict.fromkeys(side.streams, backpressure)}
         made.append(side.case(name, given, seed, **options))
-    # Folds of one pass, which wait for queues: the next job comes before this one's last places are
-    # in use. They read what the first two jobs read,
-    # and differ in the skew.
+    made.append(slow_case(side, seed))
+    return made
+
+
+def slow_case(side: Feeding, seed: int) -> Case:
+    """Folds of one pass, which wait for queues: the next job comes before this one's last places
+    are in use. Jobs read what the first two read, and differ in the skew."""
+    rng = np.random.default_rng(seed)
     wide = dict.fromkeys((f"size_{axis}" for axis in AXES), 99)
     few = [random_job(side, rng, k, outer=2, skew=k, **wide) for k in (0, 1)]
     tiny = dict.fromkeys(("inner_total", "full_total", "last_total", "repeats", "full"), 0)
     one_pass = [{**job.values, **{n: tiny[n] for n in tiny if n in job.values}} for job in few]
     given = [*few, *(Job(one_pass[k % 2]) for k in range(40))]
-    slow = dict.fromkeys(side.streams, "random:0.05")
-    made.append(side.case("slow", given, seed, backpressure=slow))
-    return made
+    backpressure = dict.fromkeys(side.streams, "random:0.05")
+    return side.case("slow", given, seed, backpressure=backpressure)
 
 
 def wrong(cases: list[Case], results: list[dict[str, Any]]) -> list[str]:
@@ -223,7 +227,6 @@ def wrong(cases: list[Case], results: list[dict[str, Any]]) -> list[str]:
 
 QUICK = {
     ("a piece is less than a word", "activations"),
-    ("a piece is several words", "activations"),
     ("a piece is less than a word", "weights"),
 }
 """What every run of the tests tries; `make test-slow` tries all, with more jobs."""
@@ -331,7 +334,7 @@ def plain_job(side: Feeding, passes: int, outer: int, held: Nest | None = None) 
     }
 
 
-@pytest.mark.parametrize("what", FEEDERS)
+@pytest.mark.parametrize("what", ["activations", pytest.param("weights", marks=pytest.mark.slow)])
 def test_every_cycle_is_accounted_for(what: str, tmp_path: Path) -> None:
     """From each job's end to the next one's it takes as many cycles as its passes and their
     conflicts: where walks are no shorter than it takes the next places to come, there is no gap
@@ -446,8 +449,6 @@ MUTANTS = {
         "buffer.given_tag[1]",
     ),
 }
-QUICK_MUTANTS = ("conflicts are not seen",)
-"""Those that every run of the tests tries; `make test-slow` tries all."""
 
 
 @pytest.mark.slow
@@ -455,14 +456,12 @@ QUICK_MUTANTS = ("conflicts are not seen",)
 @pytest.mark.parametrize("chip", list(CHIPS)[:2])
 def test_what_mutants_fail_is_passed(chip: str, what: str, tmp_path: Path) -> None:
     side = feeding(CHIPS[chip], what)
-    given = cases(side, 6, 1)
+    given = [*cases(side, 6, 1), *(slow_case(side, seed) for seed in range(2, 8))]
     assert wrong(given, side.play(given, tmp_path)) == []
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=[] if n in QUICK_MUTANTS else pytest.mark.slow) for n in MUTANTS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MUTANTS)
 def test_a_mutant_is_caught(
     name: str, monkeypatch: pytest.MonkeyPatch, mutate: Any, tmp_path: Path
 ) -> None:
@@ -476,7 +475,7 @@ def test_a_mutant_is_caught(
         # Long beats, and few lanes, whose places come soon.
         long = owner in (BeatLane, HeldPlaces)
         side = feeding(CHIPS[list(CHIPS)[0 if long else 1]], what)
-        given = cases(side, 6, 1)
+        given = [*cases(side, 6, 1), *(slow_case(side, seed) for seed in range(2, 8))]
         results = side.play(given, tmp_path)
         if not wrong(given, results):
             test_every_cycle_is_accounted_for(what, tmp_path)

@@ -33,7 +33,9 @@ CHIPS = {
 }
 
 
-@pytest.mark.parametrize("kind", [ActivationFeeder, WeightFeeder])
+@pytest.mark.parametrize(
+    "kind", [ActivationFeeder, pytest.param(WeightFeeder, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
     "chip", [pytest.param(n, marks=[] if n == "small" else pytest.mark.slow) for n in CHIPS]
 )
