@@ -16,6 +16,7 @@ from nofm.rtl.chip.chunks import client_command, client_word
 from nofm.rtl.chip.collector import Collector
 from nofm.rtl.chip.control import SPENT_BITS
 from nofm.rtl.chip.dispatcher import job_ports
+from nofm.rtl.chip.lag import activation_lag, weight_lag
 from nofm.rtl.chip.loader import Loader
 from nofm.rtl.chip.prune import PruneUnit
 from nofm.rtl.chip.register_file import CONFLICTS, SPENT
@@ -32,6 +33,9 @@ from nofm.rtl.program.sizes import ChipSizes
 from nofm.rtl.sore.geometry import Geometry as PruneGeometry
 from nofm.rtl.stce.geometry import Geometry
 from nofm.rtl.stce.stce import Stce
+
+SPARE = 16
+"""Words of a lane's queue beside those that its lag behind the first one needs."""
 
 
 @dataclass(frozen=True)
@@ -128,13 +132,12 @@ class Datapath(Unit):
         m = Module()
         accelerator, bus = self.accelerator, self.bus
         sizes, geometry = ChipSizes.of(accelerator), Geometry.of(accelerator)
-        depth = queue_depth(geometry)
         self.units: dict[str, Unit] = {
             "load_activations": Loader(sizes, "activations"),
             "load_weights": Loader(sizes, "weights"),
             "array": Stce(geometry),
-            "feed_activations": ActivationFeeder(sizes, depth),
-            "feed_weights": WeightFeeder(sizes, depth),
+            "feed_activations": ActivationFeeder(sizes, activation_lag(geometry) + SPARE),
+            "feed_weights": WeightFeeder(sizes, weight_lag(geometry) + SPARE),
             "collect": Collector(sizes),
             "store": Storer(sizes),
             "vector": VectorUnit(sizes, bus, VectorGeometry.of(accelerator)),
@@ -251,10 +254,3 @@ class Datapath(Unit):
         if not reads:
             done = f"{client.prefix}done" if client.prefix else "command_done"
             yield done, "write_done", True
-
-
-def queue_depth(geometry: Geometry) -> int:
-    """Words of the queue of each row and column: rows work one after the other, so the last one's
-    queue holds what the others have used already."""
-    behind = (geometry.rows - 1) * geometry.longest_row_delay
-    return 1 << max(32, behind + 16).bit_length()
