@@ -114,7 +114,7 @@ def _for_vivado(design: Design, engine: Mapping[str, Any]) -> dict[str, str]:
         f"{name}.tcl": script(name, top, sources, clock_mhz, f"{name}.xdc"),
         f"{name}.xdc": constraints(name, clock_mhz),
         f"{name}_ip.tcl": ip_script(
-            top,
+            name,
             top,
             sources,
             version=version("nofm"),

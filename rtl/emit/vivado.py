@@ -22,7 +22,7 @@ def constraints(engine: str, clock_mhz: float) -> str:
     """
     return (
         f"# For the {engine} alone, out of context: in a design that holds it, clk comes with a\n"
-        "# clock of that design. All ports but irq belong to clk.\n"
+        "# clock of that design. All ports belong to clk.\n"
         f"{clock(clock_mhz)}\n"
     )
 
