@@ -14,8 +14,8 @@ def host_files(name: str, host: Host) -> dict[str, str]:
         name: of the chip, with which the files' names begin.
         host: what a host knows of it.
     """
-    registers = {f"{name}_registers{ending}": make(host.registers) for ending, make in TEXTS.items()}
-    return registers | {
+    return {
+        **{f"{name}_registers{ending}": make(host.registers) for ending, make in TEXTS.items()},
         f"{name}_program.h": program_text.c_header(host.form),
         f"{name}_program.md": program_text.markdown(host.form),
     }

@@ -117,8 +117,8 @@ def port_meanings(text: str, ports: Sequence[str]) -> dict[str, str]:
     """What the tables of a docstring say of ports, by port.
 
     A row's first cell names one port or several, and its last one says what they mean. `_ready`
-    after `x_valid` stands for `x_ready`, `a ... d` for all ports from a to d, and `a_...` for all that
-    begin with `a_`.
+    after `x_valid` stands for `x_ready`, `a ... d` for all ports from a to d, and `a_...` for all
+    that begin with `a_`.
 
     Args:
         text: the docstring.
