@@ -155,8 +155,8 @@ def test_both_headers_compile_together(tmp_path: Path) -> None:
         "  nofm_seal(words, NOFM_OPCODE_BARRIER, 0, NOFM_UNIT_STORE, NOFM_FLAG_LAST);\n"
         "  return NOFM_CHIP_CONTROL_OFFSET == 0x100u && words[0] ? 0 : 1; }\n"
     )
-    command = ["cc", "-Wall", "-Wextra", "-Werror", f"-I{tmp_path / 'out'}", source]
-    subprocess.run([*command, "-o", tmp_path / "both"], check=True)
+    command = ["cc", "-Wall", "-Wextra", "-Werror", f"-I{tmp_path / 'out'}", str(source)]
+    subprocess.run([*command, "-o", str(tmp_path / "both")], check=True)
     subprocess.run([tmp_path / "both"], check=True)
 
 

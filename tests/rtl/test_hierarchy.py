@@ -11,6 +11,7 @@ from nofm.rtl import hierarchy
 from nofm.rtl.axi.bus import Bus
 from nofm.rtl.axi.write_master import WriteMaster
 from nofm.rtl.hierarchy import Emitted, Library, emitted
+from nofm.rtl.unread import without_unread
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def test_a_module_is_as_it_is_alone(made: list[Emitted]) -> None:
                 strip_internal_attrs=True,
             )
         ready = hierarchy._settled(
-            hierarchy._with_clocks(hierarchy.without_unread(alone), each.unit.interfaces)
+            hierarchy._with_clocks(without_unread(alone), each.unit.interfaces)
         )
         assert sorted(each.verilog.splitlines()) == sorted(ready.splitlines())
 
