@@ -14,10 +14,25 @@ from nofm.dataflow.accelerator import Accelerator
 from nofm.kernels.errors import InputError, unknown
 
 if TYPE_CHECKING:
+    from nofm.rtl.axi.register_map import RegisterMap
     from nofm.rtl.hierarchy import Unit
+    from nofm.rtl.program.descriptors import ProgramFormat
 
 FORMATS = {"operand": "fp16", "accumulator": "fp32", "master": "fp32"}
 """The number formats that every engine computes in."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """What a host knows of a chip.
+
+    Attributes:
+        registers: those behind AXI4-Lite.
+        form: of the programs that it runs.
+    """
+
+    registers: RegisterMap
+    form: ProgramFormat
 
 
 @dataclass(frozen=True)
@@ -26,13 +41,16 @@ class Built:
 
     Attributes:
         top: its top module.
-        job_fields: width of every field of a job's word, in bits, the lowest first.
+        job_fields: width of every field of a job's word, in bits, the lowest first; none for a
+            chip, which has no stream of jobs.
         job_text: what is written of the fields, `name, name: meaning` a line.
+        host: where a host drives it by registers and programs, what it knows of it.
     """
 
     top: Unit
     job_fields: Mapping[str, int]
     job_text: str
+    host: Host | None = None
 
 
 @dataclass(frozen=True)
@@ -42,10 +60,12 @@ class Engine:
     Attributes:
         title: what it is, for people.
         build: builds it; raises `InputError` for an accelerator that it cannot serve.
+        asked_for: built only where it is named: it holds the others, and takes longer than they do.
     """
 
     title: str
     build: Callable[[Accelerator], Built]
+    asked_for: bool = False
 
 
 def _stce(accelerator: Accelerator) -> Built:
@@ -76,12 +96,24 @@ def _pregeneration(accelerator: Accelerator) -> Built:
     return Built(top, job_fields(top.geometry), job_fields.__doc__ or "")
 
 
+def _chip(accelerator: Accelerator) -> Built:
+    from nofm.rtl.chip.chip import Chip
+    from nofm.rtl.chip.register_file import chip_registers
+    from nofm.rtl.program.descriptors import ProgramFormat
+
+    form = ProgramFormat.of(accelerator)
+    return Built(Chip(accelerator), {}, "", Host(chip_registers(form), form))
+
+
 ENGINES: dict[str, Engine] = {
     "stce": Engine("systolic array: dense and N:M products", _stce),
     "sore": Engine("top-N pruner: dense matrices into N:M ones", _sore),
     "wuve": Engine("optimizer: SGD with momentum", _wuve),
     "pregeneration": Engine(
         "optimizer and pruner in a chain: new weights as N:M ones", _pregeneration
+    ),
+    "chip": Engine(
+        "the whole accelerator, between an AXI4 memory and a host", _chip, asked_for=True
     ),
 }
 
@@ -100,15 +132,20 @@ def build(accelerator: Accelerator, names: Sequence[str]) -> dict[str, Built]:
     return {name: ENGINES[name].build(accelerator) for name in ENGINES if name in names}
 
 
+def usual() -> list[str]:
+    """Engines that are meant where none are named."""
+    return [name for name, engine in ENGINES.items() if not engine.asked_for]
+
+
 def build_all(accelerator: Accelerator) -> tuple[dict[str, Built], dict[str, str]]:
-    """Every engine that can be built for an accelerator, and why the others cannot.
+    """Every one of the `usual` engines that can be built for an accelerator, and why others cannot.
 
     Raises:
         InputError: none can be built.
     """
     built: dict[str, Built] = {}
     left_out: dict[str, str] = {}
-    for name in ENGINES:
+    for name in usual():
         try:
             built |= build(accelerator, [name])
         except InputError as error:

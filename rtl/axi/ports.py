@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from amaranth.hdl import Signal
 from amaranth.lib.wiring import In, Member, Out
 
 from nofm.rtl.axi.bus import Bus
@@ -79,6 +80,14 @@ def lite_ports(address_bits: int) -> dict[str, Member]:
         "rready": In(1),
     }
     return {f"{SLAVE}_{name}": port for name, port in ports.items()}
+
+
+def mark_interrupt(signal: Signal) -> None:
+    """Give a port the attributes by which Vivado knows an interrupt that is high until cleared."""
+    signal.attrs["X_INTERFACE_INFO"] = f"xilinx.com:signal:interrupt:1.0 {signal.name} INTERRUPT"
+    signal.attrs["X_INTERFACE_PARAMETER"] = (
+        f"XIL_INTERFACENAME {signal.name}, SENSITIVITY LEVEL_HIGH"
+    )
 
 
 def mark(unit: Unit) -> None:

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from nofm.dataflow.accelerator import Accelerator
 from nofm.rtl.axi.bus import Bus
-from nofm.rtl.axi.ports import lite_ports, mark, read_ports, write_ports
+from nofm.rtl.axi.ports import lite_ports, mark, mark_interrupt, read_ports, write_ports
 from nofm.rtl.chip.chunks import client_bits
 from nofm.rtl.chip.control import Control
 from nofm.rtl.chip.datapath import READERS, WRITERS, Datapath
@@ -65,6 +65,7 @@ class Chip(Unit):
             }
         )
         mark(self)
+        mark_interrupt(self.irq)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

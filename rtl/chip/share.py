@@ -260,9 +260,8 @@ class WriteShare(_Share):
         place(m, platform, "master", master)
         self._pass(m, master)
         to: WriteMaster | WriteWindow = master
-        refused, refused_tag = Signal(), Signal(bus.tag_bits)
         if self.window:
-            to = self._window(m, platform, master, refused, refused_tag)
+            to = self._window(m, platform, master)
         # Words in each client's queue that belong to no chunk that was taken.
         spare = [Signal(range(self.queue_beats + 2), name=f"spare{each}") for each in clients]
         # Whose words go to the master, and how many.
@@ -313,14 +312,7 @@ class WriteShare(_Share):
             m.d.sync += spare[each].eq(spare[each] + comes - Mux(takes, chunk.words, 0))
         return m
 
-    def _window(
-        self,
-        m: Module,
-        platform: Any,
-        master: WriteMaster,
-        refused: Signal,
-        refused_tag: Signal,
-    ) -> WriteWindow:
+    def _window(self, m: Module, platform: Any, master: WriteMaster) -> WriteWindow:
         """The window before the master."""
         window = WriteWindow(self.bus)
         place(m, platform, "window", window)
@@ -335,7 +327,5 @@ class WriteShare(_Share):
             window.limit.eq(self.window_limit),
             self.window_error.eq(window.error),
             self.window_address.eq(window.error_address),
-            refused.eq(window.refused),
-            refused_tag.eq(window.refused_tag),
         ]
         return window

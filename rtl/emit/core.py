@@ -30,7 +30,8 @@ def core(design: Design, paths: Sequence[str], bench: Sequence[str]) -> str:
     """The text of the core file.
 
     Targets: `default` for cores that depend on this one, and `lint_<engine>`, `sim_<engine>` and
-    `synth_<engine>` for each engine.
+    `synth_<engine>` for each engine; `sim_` not for a chip, for which there are no cases, and whose
+    synthesis reads its constraints.
 
     Args:
         design: the engines.
@@ -52,10 +53,23 @@ def core(design: Design, paths: Sequence[str], bench: Sequence[str]) -> str:
         "    files:",
         f"      - {CONTROL_FILE}",
         "    file_type: vlt",
-        "  bench:",
-        "    files:",
-        *(f"      - {path}: {{copyto: {path}}}" for path in bench),
-        "    file_type: user",
+    ]
+    if bench:
+        lines += [
+            "  bench:",
+            "    files:",
+            *(f"      - {path}: {{copyto: {path}}}" for path in bench),
+            "    file_type: user",
+        ]
+    for engine, built in design.engines.items():
+        if built.host:
+            lines += [
+                f"  {engine}_constraints:",
+                "    files:",
+                f"      - {engine}.xdc",
+                "    file_type: xdc",
+            ]
+    lines += [
         "",
         "targets:",
         "  default:",
@@ -74,23 +88,28 @@ def core(design: Design, paths: Sequence[str], bench: Sequence[str]) -> str:
             "    filesets: [rtl, lint]",
             top,
             "",
-            f"  sim_{engine}:",
-            _describe(engine, "run through the cases of NOFM_ARGUMENTS"),
-            "    flow: sim",
-            "    flow_options:",
-            "      tool: icarus",
-            f"      verilator_options: [{NO_STOP}]",
-            "      cocotb_module: bench.replay",
-            "    filesets: [rtl, bench]",
-            top,
-            "",
+        ]
+        if not built.host:
+            lines += [
+                f"  sim_{engine}:",
+                _describe(engine, "run through the cases of NOFM_ARGUMENTS"),
+                "    flow: sim",
+                "    flow_options:",
+                "      tool: icarus",
+                f"      verilator_options: [{NO_STOP}]",
+                "      cocotb_module: bench.replay",
+                "    filesets: [rtl, bench]",
+                top,
+                "",
+            ]
+        lines += [
             f"  synth_{engine}:",
             _describe(engine, "alone, on the device of a VCU1525"),
             "    flow: vivado",
             "    flow_options:",
             f"      part: {PART}",
             "      pnr: none",
-            "    filesets: [rtl]",
+            f"    filesets: [rtl{f', {engine}_constraints' if built.host else ''}]",
             top,
         ]
     return "\n".join(lines) + "\n"

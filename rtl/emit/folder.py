@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from nofm.kernels.folder import check_folder, write_folder
 from nofm.rtl.bench.cases import Case, write_cases
 from nofm.rtl.emit.core import core
 from nofm.rtl.emit.design import Design, Progress
+from nofm.rtl.emit.host import host_files
+from nofm.rtl.emit.ip import ip_script
 from nofm.rtl.emit.lint import CONTROL_FILE, control_file
 from nofm.rtl.emit.manifest import SCHEMA, manifest
 from nofm.rtl.emit.readme import readme
-from nofm.rtl.emit.vivado import script
+from nofm.rtl.emit.vivado import constraints, script
 from nofm.workloads.bounded_file import read_bytes
 
 MANIFEST = "manifest.json"
@@ -43,7 +46,7 @@ def emit(
     Args:
         accelerator: what to build.
         folder: where to.
-        engines: some of `ENGINES`; all that can be built, if none are named.
+        engines: some of `ENGINES`; all of the usual ones that can be built, if none are named.
         cases: some for the engine of this name, which go into a case file; none, no file.
         progress: told of every module.
 
@@ -68,12 +71,16 @@ def files(
     """The manifest of a design, and the contents of all its files by path."""
     paths = {name: f"verilog/{name}.v" for name in design.modules}
     document = manifest(design, paths)
-    bench = {f"bench/{name}": text for name, text in _python_files("nofm.rtl.bench").items()}
+    bench = {}
+    if any(built.host is None for built in design.engines.values()):
+        bench = {f"bench/{name}": text for name, text in _python_files("nofm.rtl.bench").items()}
     contents = {path: design.verilog(name) for name, path in paths.items()}
     for engine in document["engines"]:
-        name, sources = engine["engine"], engine["files"]
-        contents[f"{name}.f"] = "".join(f"{path}\n" for path in sources)
-        contents[f"{name}.tcl"] = script(name, engine["top"], sources, design.accelerator.clock_mhz)
+        contents[f"{engine['engine']}.f"] = "".join(f"{path}\n" for path in engine["files"])
+        contents |= _for_vivado(design, engine)
+    for name, built in design.engines.items():
+        if built.host:
+            contents |= host_files(name, built.host)
     case_files: dict[str, bytes] = {}
     for engine in document["engines"]:
         if found := cases(engine["engine"]):
@@ -87,13 +94,34 @@ def files(
     contents["nofm.core"] = core(design, list(paths.values()), copied)
     contents[CONTROL_FILE] = control_file()
     contents["hardware.toml"] = design.accelerator.to_toml()
-    contents |= bench
-    contents["run.py"] = _python_files("nofm.rtl.emit")["run.py"]
+    if bench:
+        contents |= bench
+        contents["run.py"] = _python_files("nofm.rtl.emit")["run.py"]
     contents["README.md"] = readme(design, document)
     document["files"] = sorted([*contents, *case_files, MANIFEST])
     contents[MANIFEST] = json.dumps(document, indent=2) + "\n"
     encoded = {path: text.encode("utf-8") for path, text in contents.items()}
     return document, encoded | case_files
+
+
+def _for_vivado(design: Design, engine: Mapping[str, Any]) -> dict[str, str]:
+    """The scripts of an engine and, for a chip, its constraints."""
+    name, top, sources = engine["engine"], engine["top"], engine["files"]
+    clock_mhz, host = design.accelerator.clock_mhz, design.engines[name].host
+    if host is None:
+        return {f"{name}.tcl": script(name, top, sources, clock_mhz)}
+    return {
+        f"{name}.tcl": script(name, top, sources, clock_mhz, f"{name}.xdc"),
+        f"{name}.xdc": constraints(name, clock_mhz),
+        f"{name}_ip.tcl": ip_script(
+            name,
+            top,
+            sources,
+            version=version("nofm"),
+            title="N:M sparse training accelerator",
+            register_bytes=1 << host.registers.address_bits,
+        ),
+    }
 
 
 def _case_file(cases: Sequence[Case], counters: Sequence[str]) -> bytes:

@@ -10,7 +10,7 @@ CONTROL_FILE = "lint.vlt"
 
 # A result without a name has a number of up to five digits.
 _NUMBERED = tuple("'$" + "?" * digits + "'" for digits in range(1, 6))
-_OPERATORS = ("ADD", "SUB", "EQ", "LT", "LTS", "LTE", "GT", "GTES")
+_OPERATORS = ("ADD", "SUB", "EQ", "LT", "LTS", "LTE", "GT", "GTE", "GTES")
 
 
 @dataclass(frozen=True)
@@ -81,16 +81,24 @@ WAIVERS = (
     Waiver(
         "UNUSEDSIGNAL",
         "Outputs of a part that lead nowhere.",
-        "All parts of a kind are one module, also where one has no neighbour.",
+        "All parts of a kind are one module, and not every place needs all that one says.",
         tuple(f"Signal is not used: {number}" for number in _NUMBERED),
-        ("nofm_stce", "nofm_stce_port_*", "nofm_wuve_*"),
+        (
+            *("nofm_stce", "nofm_stce_port_*", "nofm_wuve_*"),
+            *("nofm_chip", "nofm_chip_datapath", "nofm_chip_load_*", "nofm_chip_store_*"),
+            *("nofm_chip_unpack_*", "nofm_kept_blocks_*", "nofm_vector_*", "nofm_update_*"),
+            *("nofm_prune_*", "nofm_stream_*", "nofm_read_share_*", "nofm_write_share_*"),
+        ),
     ),
     Waiver(
         "UNUSEDSIGNAL",
-        "The reset of arithmetic.",
+        "The reset of arithmetic and of memories.",
         "All clocked modules have one; in a pipeline of numbers there is nothing to reset.",
         ("Signal is not used: 'rst'",),
-        ("nofm_adder_*", "nofm_half_multiplier_*", "nofm_multiplier_*", "nofm_narrow_*"),
+        (
+            *("nofm_adder_*", "nofm_half_multiplier_*", "nofm_multiplier_*", "nofm_narrow_*"),
+            "nofm_chip_results_*",
+        ),
     ),
     Waiver(
         "UNUSEDSIGNAL",
@@ -100,6 +108,7 @@ WAIVERS = (
         (
             *("nofm_stce", "nofm_stce_slots", "nofm_stce_fetch", "nofm_stce_load"),
             *("nofm_stce_drain", "nofm_sore_sequencer_*", "nofm_sore_lanes_*"),
+            *("nofm_update_parts_*", "nofm_form_rows_order_*", "nofm_form_columns_order_*"),
         ),
     ),
     Waiver(
@@ -115,6 +124,34 @@ WAIVERS = (
         "Only lanes of the chain hand it on.",
         ("Bits of signal are not used: 'state$*",),
         ("nofm_sore_lanes_*",),
+    ),
+    Waiver(
+        "UNUSEDSIGNAL",
+        "What is said beside an address or a word: its size, and whether it is the last.",
+        "Walkers and the bus say it to all; who knows what it asked for counts by itself.",
+        (
+            "Bits of signal are not used: 'pass_data'*",
+            "Bits of signal are not used: 'in_data'*",
+            "Bits of signal are not used: 'read_data'*",
+        ),
+        (
+            *("nofm_chip_load_*", "nofm_chip_store_*", "nofm_chip_rows_*", "nofm_stream_read_*"),
+            *("nofm_chip_fetcher_*", "nofm_chip_datapath"),
+        ),
+    ),
+    Waiver(
+        "UNUSEDSIGNAL",
+        "Elements of a group that is turned.",
+        "As many are turned as come or leave at most; those beyond a group's size are cut off.",
+        ("Bits of signal are not used: 'group_*",),
+        ("nofm_regroup_*",),
+    ),
+    Waiver(
+        "UNUSEDSIGNAL",
+        "High bits of a group's number.",
+        "The memory of groups holds those that are on their way, by the low bits.",
+        ("Bits of signal are not used: 'group*",),
+        ("nofm_forms_*",),
     ),
     Waiver(
         "UNUSEDSIGNAL",

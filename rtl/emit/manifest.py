@@ -117,7 +117,8 @@ def port_meanings(text: str, ports: Sequence[str]) -> dict[str, str]:
     """What the tables of a docstring say of ports, by port.
 
     A row's first cell names one port or several, and its last one says what they mean. `_ready`
-    after `x_valid` stands for `x_ready`, and `a ... d` for all ports from a to d.
+    after `x_valid` stands for `x_ready`, `a ... d` for all ports from a to d, and `a_...` for all
+    that begin with `a_`.
 
     Args:
         text: the docstring.
@@ -134,6 +135,9 @@ def port_meanings(text: str, ports: Sequence[str]) -> dict[str, str]:
             named = [first]
             if first in ports and last in ports:
                 named = list(ports[ports.index(first) : ports.index(last) + 1])
+            elif first.endswith("..."):
+                start = first.removesuffix("...")
+                named = [port for port in ports if port.startswith(start)] or [first]
             meanings |= dict.fromkeys(named, cells[-1])
             before = named[-1]
     return meanings

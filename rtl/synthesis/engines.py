@@ -32,11 +32,22 @@ def _pregeneration(accelerator: Accelerator) -> dict[str, int | str]:
     return {"lanes": f"{accelerator.wuve.lanes}+{accelerator.sore.lanes}"}
 
 
+def _chip(accelerator: Accelerator) -> dict[str, int | str]:
+    from nofm.rtl.program.sizes import ChipSizes
+
+    array = accelerator.array
+    return {
+        "array": f"{array.rows} x {array.columns}",
+        "bus": ChipSizes.of(accelerator).bus_bits,
+    }
+
+
 PARAMETERS: dict[str, Callable[[Accelerator], dict[str, int | str]]] = {
     "stce": _stce,
     "sore": _sore,
     "wuve": _wuve,
     "pregeneration": _pregeneration,
+    "chip": _chip,
 }
 """What tells an engine's rows of different accelerators apart; depths and latencies in cycles."""
 

@@ -14,9 +14,17 @@ import pytest
 
 from nofm.dataflow.accelerator import Accelerator, load
 from nofm.kernels.errors import InputError
+from nofm.rtl.axi.bus import Bus
+from nofm.rtl.chip.chip import chip_bus
+from nofm.rtl.chip.control import Control
+from nofm.rtl.chip.gate import BusGate
+from nofm.rtl.chip.loader import Loader
+from nofm.rtl.chip.weight_feeder import WeightFeeder
 from nofm.rtl.emit.folder import emit
-from nofm.rtl.emit.lint import CONTROL_FILE, WAIVERS
-from nofm.rtl.engines import ENGINES
+from nofm.rtl.emit.lint import CONTROL_FILE, WAIVERS, control_file
+from nofm.rtl.engines import usual
+from nofm.rtl.hierarchy import Unit, modules
+from nofm.rtl.program.sizes import ChipSizes
 from nofm.rtl.tools import find, yosys
 
 PAGE = Path(__file__).parents[2] / "docs" / "rtl.md"
@@ -108,6 +116,52 @@ class Engine(NamedTuple):
         yosys.run("\n".join([*lines, "proc", "check -assert", ""]), logs, "check")
 
 
+CHIPS = {
+    "small": load("sat-4x4").with_values(
+        **{
+            "array.rows": 2,
+            "array.columns": 2,
+            "array.interleave": 1,
+            "array.multiplier_cycles": 1,
+            "array.adder_cycles": 1,
+            "array.accumulator_cycles": 1,
+            "array.group_port_elements": 2,
+            "array.weight_registers": 2,
+            "array.patterns": ["1:2"],
+            "sore.lanes": 2,
+            "sore.latency_cycles": 1,
+            "wuve.lanes": 1,
+            "wuve.latency_cycles": 6,
+            "vector.lanes": 1,
+            "buffers.activation_kib": 1,
+            "buffers.weight_kib": 1,
+            "buffers.output_kib": 1,
+            "dram.bandwidth_gbps": 0.8,
+        }
+    ),
+    "sat-4x4": load("sat-4x4"),
+}
+
+
+@pytest.fixture(scope="module")
+def chips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Engine]:
+    """The whole chip of every machine of `CHIPS`."""
+    found: dict[str, Engine] = {}
+    for machine, accelerator in CHIPS.items():
+        folder = tmp_path_factory.mktemp("lint") / "chip"
+        (each,) = emit(accelerator, folder, ["chip"])["engines"]
+        found[machine] = Engine(folder, "chip", each["top"])
+    return found
+
+
+def part(unit: Unit, folder: Path) -> Engine:
+    """A part of a chip as an engine of a folder of its own."""
+    names = {f"{name}.v": text for name, text in modules(unit).items()}
+    for name, text in {**names, "part.f": "\n".join(names), CONTROL_FILE: control_file()}.items():
+        (folder / name).write_text(text, "utf-8")
+    return Engine(folder, "part", unit.module_name)
+
+
 @pytest.fixture(scope="module")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Engine]:
     """Every engine of every machine, by machine and name."""
@@ -136,7 +190,7 @@ def soil(engines: dict[tuple[str, str], Engine], tmp_path: Path) -> Callable[[st
     return change
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", usual())
 @pytest.mark.parametrize("machine", MACHINES)
 def test_every_engine_is_clean(
     engines: dict[tuple[str, str], Engine], machine: str, engine: str, tmp_path: Path
@@ -147,10 +201,38 @@ def test_every_engine_is_clean(
     found.yosys(tmp_path)
 
 
-def test_every_waiver_is_needed(engines: dict[tuple[str, str], Engine]) -> None:
+PARTS: dict[str, Callable[[], Unit]] = {
+    "control": lambda: Control(CHIPS["small"], chip_bus(ChipSizes.of(CHIPS["small"]))),
+    "feeder": lambda: WeightFeeder(ChipSizes.of(CHIPS["small"]), 64),
+    "loader": lambda: Loader(ChipSizes.of(CHIPS["small"]), "weights"),
+    "wide gate": lambda: BusGate(Bus(data_bits=512, address_bits=40, length_bits=24)),
+}
+"""Parts of the chip, of which some have other sizes than that of `CHIPS`."""
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_parts_of_the_chip_are_clean(name: str, tmp_path: Path) -> None:
+    found = part(PARTS[name](), tmp_path)
+    done = found.waived()
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+    found.yosys(tmp_path)
+
+
+@pytest.mark.slow  # a minute: a chip has some hundred and forty modules
+@pytest.mark.parametrize("machine", CHIPS)
+def test_the_chip_is_clean(chips: dict[str, Engine], machine: str, tmp_path: Path) -> None:
+    done = chips[machine].waived()
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+    chips[machine].yosys(tmp_path)
+
+
+@pytest.mark.slow  # the chip
+def test_every_waiver_is_needed(
+    engines: dict[tuple[str, str], Engine], chips: dict[str, Engine]
+) -> None:
     """Each in each kind of file, and for each message but for the length of a number."""
     seen: set[tuple[str, str, str]] = set()
-    for engine in engines.values():
+    for engine in (*engines.values(), *chips.values()):
         done = engine.verilator("-Wno-fatal")
         assert done.returncode == 0, done.stderr
         seen.update(WARNING.findall(done.stderr))
@@ -194,7 +276,7 @@ def test_the_folders_page_and_core_lint_so_too(engines: dict[tuple[str, str], En
     assert f"hierarchy -check -top {stce.top}; proc; check -assert" in page
     core = (stce.folder / "nofm.core").read_text("utf-8")
     assert "\n  lint:\n    files:\n      - lint.vlt\n    file_type: vlt\n" in core
-    for engine in ENGINES:
+    for engine in usual():
         target = core.split(f"\n  lint_{engine}:\n")[1].split("\n\n")[0]
         assert "      verilator_options: [-Wall]\n    filesets: [rtl, lint]\n" in target
 

@@ -38,7 +38,9 @@ def rtl(
     engines: Annotated[
         list[str] | None,
         typer.Option(
-            "--engine", help="Only this engine (repeat for more); else all that can be built."
+            "--engine",
+            help="Only this engine (repeat for more), or the whole chip; else all other engines "
+            "that can be built.",
         ),
     ] = None,
     synth: Annotated[
