@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,43 +39,63 @@ def hardware() -> Alone:
     return Alone(unit, bus, READ_CLIENTS, WRITE_CLIENTS, 16)
 
 
-def random_case(seed: int, geometry: Geometry) -> MasterCase:
-    """Matrices of any shape, one after the other."""
+def random_job(rng: np.random.Generator) -> SoreJob:
+    """A matrix of any shape."""
+    pattern = Pattern.parse(rng.choice(PATTERNS))
+    taps, length = int(rng.integers(1, 3)), int(rng.integers(1, 36))
+    columns = int(rng.integers(1, min(30, 16 * pattern.m, max(2, 400 // length))))
+    both = bool(rng.integers(0, 2))
+    return SoreJob(pattern=pattern, taps=taps, length=length, columns=columns, both=both)
+
+
+def case_of(seed: int, geometry: Geometry, jobs: list[SoreJob], stalls: bool) -> MasterCase:
+    """These matrices, one after the other."""
     rng = np.random.default_rng(seed)
     room = Room(rng)
-    jobs, data = [], []
-    for _ in range(3):
-        pattern = Pattern.parse(rng.choice(PATTERNS))
-        taps, length = int(rng.integers(1, 3)), int(rng.integers(1, 36))
-        columns = int(rng.integers(1, min(30, 16 * pattern.m, max(2, 400 // length))))
-        both = bool(rng.integers(0, 2))
-        job = SoreJob(pattern=pattern, taps=taps, length=length, columns=columns, both=both)
-        rows = taps * pattern.groups(length)
-        places = [
-            encode_rows(SIZES, job, room.take(rows * row_halves(columns, pattern))),
-        ]
-        if both:
-            rows = taps * pattern.groups(columns)
-            at = room.take(rows * row_halves(length, pattern))
+    made, data = [], []
+    for job in jobs:
+        groups = job.taps * job.pattern.groups(job.length)
+        at = room.take(groups * row_halves(job.columns, job.pattern))
+        places = [encode_rows(SIZES, job, at)]
+        if job.both:
+            groups = job.taps * job.pattern.groups(job.columns)
+            at = room.take(groups * row_halves(job.length, job.pattern))
             places.append(encode_columns(SIZES, job, at))
-        size = taps * length * columns
+        size = job.taps * job.length * job.columns
         values = job.fields(geometry) | room.scattered("dense_", size)
-        jobs.append(values | encode_forms(SIZES, job, *places))
+        made.append(values | encode_forms(SIZES, job, *places))
         bits = rng.integers(0, 1 << 16, size, np.uint16)
         few = rng.integers(-3, 4, size).astype(np.float16).view(np.uint16)
         data.append(bits if rng.random() < 0.5 else few)
     memory = np.full(room.used, 0x1234, np.uint16)
-    for values, halves in zip(jobs, data, strict=True):
+    for values, halves in zip(made, data, strict=True):
         write(SIZES, "dense_", values, halves, memory)
     return memory_case(
         f"case {seed}",
-        jobs,
+        made,
         prune_fields(SIZES, geometry),
         lambda values, after: prune(SIZES, geometry, values, after),
         memory,
         seed=seed,
-        stalls=seed % 2 == 1,
+        stalls=stalls,
     )
+
+
+def all_cases(geometry: Geometry) -> list[MasterCase]:
+    """Random ones; and a memory that is slow to write, with a matrix of which much more is written
+    in the second form than in the first, and one whose last slot ends two groups."""
+    rng = np.random.default_rng(0)
+    cases = [
+        case_of(seed, geometry, [random_job(rng) for _ in range(3)], seed % 2 == 1)
+        for seed in range(3)
+    ]
+    hard = [
+        SoreJob(pattern=Pattern(2, 8), taps=1, length=120, columns=1, both=True),
+        SoreJob(pattern=Pattern(1, 2), taps=1, length=41, columns=7, both=True),
+    ]
+    slow = case_of(9, geometry, hard, False)
+    behind = replace(slow.memory, channels={"w": "random:0.15"})
+    return [*cases, replace(slow, memory=behind)]
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +109,7 @@ def texts(sound: list[Emitted]) -> dict[str, str]:
 
 def test_forms_of_a_matrix(sound: list[Emitted], tmp_path: Path) -> None:
     top = hardware()
-    cases = [random_case(seed, top.unit.geometry) for seed in range(4)]
+    cases = all_cases(top.unit.geometry)
     found, _ = memory_differences(top, cases, tmp_path, texts(sound))
     assert found == []
 
@@ -177,8 +198,7 @@ def test_a_mutant_is_caught(
     kind, *change = MUTANTS[name]
     mutate(kind, *change, monkeypatch)
     top = hardware()
-    cases = [random_case(seed, top.unit.geometry) for seed in range(4)]
-    cases = [with_options(each, limit=6000) for each in cases]
+    cases = [with_options(each, limit=6000) for each in all_cases(top.unit.geometry)]
     try:
         found, _ = memory_differences(top, cases, tmp_path, remake(sound, kind))
     except SimulationError:

@@ -47,16 +47,17 @@ def hardware(lanes: int, latency: int, bits: int) -> Alone:
 
 def halves(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
     """FP16 numbers: usual ones, few values (so that equal ones meet), ends of the range, any
-    bits, or all of them; as uint16."""
+    bits, zeros of both signs, or all of them; as uint16."""
     size = int(np.prod(shape))
     kinds = (
         rng.standard_normal(size).astype(np.float16).view(np.uint16),
         rng.integers(-2, 3, size).astype(np.float16).view(np.uint16),
         (rng.choice(ENDS, size) * rng.choice([-1, 1], size)).astype(np.float16).view(np.uint16),
         rng.integers(0, 1 << 16, size, np.uint16),
+        rng.choice(np.array([0.0, -0.0, -1.0], np.float16), size).view(np.uint16),
     )
-    which = rng.integers(0, 5)
-    mixed = np.choose(rng.integers(0, 4, size), kinds) if which == 4 else kinds[which]
+    which = rng.integers(0, 6)
+    mixed = np.choose(rng.integers(0, 5, size), kinds) if which == 5 else kinds[which]
     return mixed.reshape(shape)
 
 
