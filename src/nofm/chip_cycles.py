@@ -5,6 +5,7 @@ Simulator and RTL meet here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from nofm.dataflow.accelerator import DATAFLOWS, Accelerator, hardware_record
+from nofm.dataflow.jobs import ENGINES
 from nofm.dataflow.mapping import MAPPING, candidates
 from nofm.dataflow.methods import METHODS
 from nofm.dataflow.products import Product, product_records, products
@@ -20,14 +22,17 @@ from nofm.kernels.errors import InputError
 from nofm.kernels.pattern import Pattern
 from nofm.rtl.pregeneration.geometry import Geometry as UpdateGeometry
 from nofm.rtl.program.encoding import Descriptor, encode_program
+from nofm.rtl.program.forms import sore_job
 from nofm.rtl.program.image import feature_map
 from nofm.rtl.program.layout import Beats, Form, Tensors
 from nofm.rtl.program.lower import lower
 from nofm.rtl.program.product import Target, fitting
-from nofm.rtl.program.sizes import ChipSizes
-from nofm.rtl.program.step import ALIGNED, finished
+from nofm.rtl.program.sizes import HALF_BYTES, ChipSizes
+from nofm.rtl.program.step import ALIGNED, TrainingStep, finished
 from nofm.rtl.program.tiles import Cut
-from nofm.simulator.timing import COST, evaluate
+from nofm.rtl.program.update import STREAMS
+from nofm.rtl.program.vector import OPERATIONS
+from nofm.simulator.timing import ENGINE_JOB, engine_cycles, evaluate
 from nofm.workloads.layer import Convolution, Linear, WeightLayer
 
 Array = np.ndarray[Any, Any]
@@ -72,6 +77,59 @@ def product_costs(
         mappings[at]["dataflow"] = DATAFLOWS.index(cut.dataflow)
     hardware = np.atleast_1d(hardware_record(accelerator))
     return evaluate(hardware, product_records(list(found)), mappings)
+
+
+def engine_job(target: Target, descriptor: Descriptor) -> Array:
+    """The `ENGINE_JOB` record of a vector or an update job: [1]."""
+    (unit, values), = descriptor.jobs.items()
+
+    def halves(prefix: str) -> int:
+        return (values[f"{prefix}total"] + 1) * (values[f"{prefix}run"] + 1)
+
+    record = np.zeros(1, ENGINE_JOB)
+    if unit == "vector":
+        operation = next(o for o in OPERATIONS.values() if o.opcode == values["opcode"])
+        record["engine"] = ENGINES.index("vector")
+        record["elements"] = math.prod(values[name] + 1 for name in ("run", "passes", "rounds"))
+        read = [prefix for prefix, has in (("a_", operation.a), ("b_", operation.b or operation.held)) if has]
+        written = ["out_"]
+    else:
+        geometry = UpdateGeometry.of(target.accelerator)
+        job = sore_job(geometry.sore, values)
+        record["engine"] = ENGINES.index("wuve+sore")
+        record["elements"] = job.taps * job.length * job.columns
+        record["both_forms"], record["group"] = job.both, job.pattern.m
+        for name in ("taps", "length", "columns"):
+            record[name] = getattr(job, name)
+        read, written = list(STREAMS[:3]), list(STREAMS[3:5])
+        written += ["half_"] if values["halves"] else []
+        written += ["rows_"] if values["pruned"] else []
+        written += ["columns_"] if values["pruned"] and job.both else []
+    record["read_bytes"] = HALF_BYTES * sum(map(halves, read))
+    record["written_bytes"] = HALF_BYTES * sum(map(halves, written))
+    return record
+
+
+def step_cycles(
+    step: TrainingStep, memory: MemoryTime
+) -> dict[str, list[tuple[str, int]]]:
+    """Cycles of the jobs of a training step's two programs, in no order: names and cycles by
+    program."""
+    machine = memory.behind(step.target.accelerator)
+    hardware = hardware_record(machine)
+    found: dict[str, list[tuple[str, int]]] = {"forward": [], "backward": []}
+    layers = {each.layer.name: each.layer for each in step.placed if each.weight is not None}
+    for (name, stage), cuts in step.cuts.items():
+        whole = products(layers[name], stage, step.method, step.pattern)
+        cycles = int(product_costs(machine, whole, cuts)["cycles"].sum())
+        found["forward" if stage == "ff" else "backward"].append((f"{name} {stage}", cycles))
+    for program in found:
+        for descriptor in getattr(step, program):
+            if descriptor.operation in ("vector", "update"):
+                record = engine_job(step.target, descriptor)
+                cycles = int(engine_cycles(hardware, record)[0, 0])
+                found[program].append((descriptor.operation, cycles))
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,13 +323,11 @@ def measure(
         "nofm_chip",
         "nofm.rtl.bench.chip_replay",
         folder=folder,
-        hierarchical=("nofm_uspe",),
-        tool="verilator",
+        **{"hierarchical": ("nofm_uspe",), "tool": "verilator", **options},
         arguments={
             "hardware": accelerator.to_toml(),
             "memory": {"latency": 20, "bandwidth": [1, 1]},
             "rules": {
-                "data_bits": bus.data_bits,
                 "burst_beats": bus.burst_beats,
                 "outstanding": bus.outstanding,
             },
@@ -280,7 +336,6 @@ def measure(
             "watchdog": 5000,
             "runs": runs,
         },
-        **options,
     )
     found = []
     for number, result in enumerate(done.results["runs"]):
