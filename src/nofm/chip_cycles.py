@@ -25,17 +25,20 @@ from nofm.rtl.program.encoding import Descriptor, encode_program
 from nofm.rtl.program.forms import sore_job
 from nofm.rtl.program.image import feature_map
 from nofm.rtl.program.layout import Beats, Form, Tensors
+from nofm.rtl.program.load import memory_walk
 from nofm.rtl.program.lower import lower
 from nofm.rtl.program.product import Target, fitting
 from nofm.rtl.program.sizes import HALF_BYTES, ChipSizes
 from nofm.rtl.program.step import ALIGNED, TrainingStep, finished
-from nofm.rtl.program.tiles import Cut
+from nofm.rtl.program.tiles import Cut, steps
 from nofm.rtl.program.update import STREAMS
 from nofm.rtl.program.vector import OPERATIONS
-from nofm.simulator.timing import ENGINE_JOB, engine_cycles, evaluate
+from nofm.simulator.timing import ENGINE_JOB, array_cycles, engine_cycles, evaluate
 from nofm.workloads.layer import Convolution, Linear, WeightLayer
 
 Array = np.ndarray[Any, Any]
+CHUNK_BEATS = 16
+"""Beats of a transfer's longest chunk."""
 
 
 @dataclass(frozen=True)
@@ -238,7 +241,12 @@ def random_case(
         return None
     tensors, elements = _place(layer, accelerator, pattern, method.name != "dense")
     target = Target(accelerator)
-    hardware = np.atleast_1d(hardware_record(machine))
+    # Mappings for smaller buffers have more steps, and the chip can run them too.
+    room = {
+        f"buffers.{name}_kib": min(int(getattr(machine.buffers, f"{name}_kib")), int(rng.choice([2, 4, 16])))
+        for name in ("activation", "weight", "output")
+    }
+    hardware = np.atleast_1d(hardware_record(machine.with_values(**room)))
     cuts, program = [], []
     for product, parts in zip(whole, lower(layer, stage, method, pattern, tensors), strict=True):
         found, _ = candidates(hardware, product_records([product]))
@@ -343,3 +351,147 @@ def measure(
             raise SimulationError(f"case {number}: {result['error']}")
         found.append(dict(result["counters"]))
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """Cycles that a chip takes beside what the simulator counts.
+
+    Attributes:
+        fetch: of a program's first descriptor, beside memory's latency.
+        load: from a load's job to its end, beside the latency and its beats.
+        product: from a product's jobs to its array's start.
+        collect: from the array's end to that of its results.
+        store: from a store's job to its end, beside the latency, its results and its last chunk.
+        hand: from a job that is handed out to the next, beside the descriptor's words.
+        end: from the last unit's end to the program's.
+    """
+
+    fetch: int = 37
+    load: int = 16
+    product: int = 26
+    collect: int = 6
+    store: int = 30
+    hand: int = 4
+    end: int = 2
+
+
+class Timeline:
+    """When the units of a chip work on the jobs of a program: loads, products and stores.
+
+    The array's cycles are the simulator's; DRAM serves one transfer after the other.
+    """
+
+    def __init__(self, target: Target, memory: MemoryTime, costs: Costs) -> None:
+        self.target, self.memory, self.costs = target, memory, costs
+        self.ends = dict.fromkeys(target.units, 0.0)
+        self.dram = 0.0
+
+    def cycles(self, program: Sequence[Descriptor], jobs: Sequence[tuple[int, bool]]) -> float:
+        """Cycles of a program.
+
+        Args:
+            jobs: of each product in turn, the array's cycles, and whether the array goes on with
+                the reduction afterwards.
+        """
+        costs, form, left = self.costs, self.target.format, iter(jobs)
+        words = sum(1 + form.by_name[each.operation].words for each in program)
+        now = float(self.memory.latency + costs.fetch)
+        self._move(0.0, min(words * 8, 1024))
+        fetched = 128
+        for each in program:
+            size = form.by_name[each.operation].words
+            now += size + costs.hand
+            now = max([now, *(self.ends[unit] + costs.end for unit in each.wait)])
+            now = max([now, *(self.ends[unit] for unit in each.jobs)])
+            # Its words make room for others in the fetcher's queue.
+            if fetched < words:
+                self._move(now, 8 * min(size + 1, words - fetched))
+                fetched += size + 1
+            if each.operation == "product":
+                cycles, goes_on = next(left)
+                start = max(now + costs.product, self.ends["array"])
+                end = start + cycles
+                for unit in ("feed_activations", "feed_weights"):
+                    self.ends[unit] = end
+                self.ends["array"] = end
+                self.ends["collect"] = end if goes_on else end + costs.collect
+            elif each.operation == "store":
+                values = each.jobs["store"]
+                sizes = self.target.sizes
+                read = (values["segment_total"] + 1) * -(-(values["length"] + 1) // min(sizes.columns, sizes.halves))
+                beats = self._beats("memory_", values)
+                first = now + costs.store + max(0, read * (1 - min(1, 16 / max(1, beats))))
+                self.ends["store"] = max(
+                    self._move(now + costs.store + read * min(1, 16 / max(1, beats)), 2 * sizes.halves * beats),
+                    now + costs.store + read + min(16, beats) * self._per_beat,
+                    first,
+                ) + self.memory.latency
+            else:
+                values = each.jobs[each.operation]
+                beats = self._beats("memory_", values)
+                arrives = self._move(now + self.memory.latency, 2 * self.target.sizes.halves * beats)
+                pieces = values["segment_total"] + 1
+                self.ends[each.operation] = max(arrives, now + self.memory.latency + pieces) + costs.load
+        return max(now, *self.ends.values()) + costs.end
+
+    @property
+    def _per_beat(self) -> float:
+        return self.memory.cycles / self.memory.beats
+
+    def _move(self, ready: float, byte_count: float) -> float:
+        """When DRAM has moved so many bytes that are ready from some cycle on."""
+        beats = byte_count / (2 * self.target.sizes.halves)
+        self.dram = max(self.dram, ready) + beats * self._per_beat
+        return self.dram
+
+    def _beats(self, prefix: str, values: Mapping[str, int]) -> int:
+        """Beats of a walk's runs, cut into chunks."""
+        sizes = self.target.sizes
+        halves, run, beats = sizes.halves, values["run"] + 1, 0
+        for each in memory_walk(sizes).passes(prefix, values):
+            beats += run_beats(each["address"], run, halves)
+        return beats
+
+
+def run_beats(address: int, run: int, halves: int) -> int:
+    """Beats that a run of FP16 elements takes as chunks (`nofm.rtl.chip.chunks`)."""
+    offset, at, words = address % halves, address // halves, -(-run // halves)
+    if offset == 0:
+        return words
+    first = CHUNK_BEATS - at % CHUNK_BEATS
+    chunks = 1 if words <= first else 1 + -(-(words - first) // CHUNK_BEATS)
+    # Each chunk begins and ends inside of a beat; the last one's end may not need another.
+    tail = (run - 1) % halves + 1 + offset <= halves
+    return words + chunks - tail
+
+
+def array_jobs(accelerator: Accelerator, product: Product, cut: Cut) -> list[tuple[int, bool]]:
+    """The simulator's cycles of the array for each step of a product, and whether the array holds
+    its sums afterwards."""
+    hardware = np.atleast_1d(hardware_record(accelerator))
+    found, known = [], {}
+    for step in steps(product, cut):
+        sides = tuple(high - low for low, high in (step.m, step.run, step.n))
+        held = cut.dataflow == "os" and not step.last
+        if (sides, held) not in known:
+            part = replace(product, count=1, m=sides[0], length=sides[1], n=sides[2])
+            cycles = int(
+                array_cycles(
+                    hardware[0], DATAFLOWS.index(cut.dataflow), cut.interleave, part.pattern.n,
+                    part.pattern.m, 1, sides[0], part.taps, sides[1], sides[2],
+                )[0]
+            )
+            known[sides, held] = cycles
+        found.append((known[sides, held], held))
+    return found
+
+
+def predicted(case: Case, accelerator: Accelerator, costs: Costs) -> float:
+    """Cycles of a case, with what the chip takes beside the simulator's."""
+    jobs = [
+        job
+        for product, cut in zip(case.products, case.cuts, strict=True)
+        for job in array_jobs(accelerator, product, cut)
+    ]
+    return Timeline(Target(accelerator), case.memory, costs).cycles(case.program, jobs)
