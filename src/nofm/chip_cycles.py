@@ -33,12 +33,14 @@ from nofm.rtl.program.step import ALIGNED, TrainingStep, finished
 from nofm.rtl.program.tiles import Cut, steps
 from nofm.rtl.program.update import STREAMS
 from nofm.rtl.program.vector import OPERATIONS
-from nofm.simulator.timing import ENGINE_JOB, array_cycles, engine_cycles, evaluate
+from nofm.simulator.timing import ENGINE_JOB, PARTS, array_cycles, engine_cycles, evaluate
 from nofm.workloads.layer import Convolution, Linear, WeightLayer
 
 Array = np.ndarray[Any, Any]
 CHUNK_BEATS = 16
 """Beats of a transfer's longest chunk."""
+OUTSTANDING = 8
+"""Bursts that a chip's master has under way at most."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,13 @@ class MemoryTime:
 
     def behind(self, accelerator: Accelerator) -> Accelerator:
         """The accelerator with this memory, for the simulator."""
+        # It serves beats one by one: no run is rounded to more.
         clock, bus = accelerator.clock_mhz, ChipSizes.of(accelerator).bus_bits
         return accelerator.with_values(
             **{
                 "dram.latency_ns": self.latency * 1e3 / clock,
                 "dram.bandwidth_gbps": bus / 8 * clock / 1e3 * self.beats / self.cycles,
+                "dram.burst_bytes": bus // 8,
             }
         )
 
@@ -363,6 +367,7 @@ class Costs:
         product: from a product's jobs to its array's start.
         collect: from the array's end to that of its results.
         store: from a store's job to its end, beside the latency, its results and its last chunk.
+        burst: of a burst until the next one may follow, beside the latency.
         hand: from a job that is handed out to the next, beside the descriptor's words.
         end: from the last unit's end to the program's.
     """
@@ -372,6 +377,7 @@ class Costs:
     product: int = 26
     collect: int = 6
     store: int = 30
+    burst: int = 12
     hand: int = 4
     end: int = 2
 
@@ -386,6 +392,7 @@ class Timeline:
         self.target, self.memory, self.costs = target, memory, costs
         self.ends = dict.fromkeys(target.units, 0.0)
         self.dram = 0.0
+        self._known: dict[int, tuple[int, int]] = {}
 
     def cycles(self, program: Sequence[Descriptor], jobs: Sequence[tuple[int, bool]]) -> float:
         """Cycles of a program.
@@ -417,22 +424,9 @@ class Timeline:
                 self.ends["array"] = end
                 self.ends["collect"] = end if goes_on else end + costs.collect
             elif each.operation == "store":
-                values = each.jobs["store"]
-                sizes = self.target.sizes
-                read = (values["segment_total"] + 1) * -(-(values["length"] + 1) // min(sizes.columns, sizes.halves))
-                beats = self._beats("memory_", values)
-                first = now + costs.store + max(0, read * (1 - min(1, 16 / max(1, beats))))
-                self.ends["store"] = max(
-                    self._move(now + costs.store + read * min(1, 16 / max(1, beats)), 2 * sizes.halves * beats),
-                    now + costs.store + read + min(16, beats) * self._per_beat,
-                    first,
-                ) + self.memory.latency
+                self.ends["store"] = self._store(now, each.jobs["store"])
             else:
-                values = each.jobs[each.operation]
-                beats = self._beats("memory_", values)
-                arrives = self._move(now + self.memory.latency, 2 * self.target.sizes.halves * beats)
-                pieces = values["segment_total"] + 1
-                self.ends[each.operation] = max(arrives, now + self.memory.latency + pieces) + costs.load
+                self.ends[each.operation] = self._load(now, each.jobs[each.operation])
         return max(now, *self.ends.values()) + costs.end
 
     @property
@@ -445,13 +439,52 @@ class Timeline:
         self.dram = max(self.dram, ready) + beats * self._per_beat
         return self.dram
 
-    def _beats(self, prefix: str, values: Mapping[str, int]) -> int:
-        """Beats of a walk's runs, cut into chunks."""
-        sizes = self.target.sizes
-        halves, run, beats = sizes.halves, values["run"] + 1, 0
-        for each in memory_walk(sizes).passes(prefix, values):
-            beats += run_beats(each["address"], run, halves)
-        return beats
+    def _load(self, now: float, values: Mapping[str, int]) -> float:
+        beats, bursts = self._beats(values)
+        latency, costs = self.memory.latency, self.costs
+        arrives = self._move(now + latency, self._bytes(beats))
+        # Only so many bursts are under way at a time.
+        waits = bursts / OUTSTANDING * (latency + costs.burst)
+        return max(arrives, now + latency + values["segment_total"] + 1, now + waits) + costs.load
+
+    def _store(self, now: float, values: Mapping[str, int]) -> float:
+        sizes, latency, costs = self.target.sizes, self.memory.latency, self.costs
+        beats, bursts = self._beats(values)
+        most = min(sizes.columns, sizes.halves)
+        read = (values["segment_total"] + 1) * -(-(values["length"] + 1) // most)
+        # A chunk is written when all of it has been read.
+        share = min(1.0, CHUNK_BEATS / beats)
+        moved = self._move(now + read * share, self._bytes(beats))
+        waits = bursts / OUTSTANDING * (latency + costs.burst)
+        last = now + read + min(CHUNK_BEATS, beats) * self._per_beat
+        return max(moved, last, now + waits) + latency + costs.store
+
+    def _bytes(self, beats: int) -> int:
+        return 2 * self.target.sizes.halves * beats
+
+    def _beats(self, values: Mapping[str, int]) -> tuple[int, int]:
+        """Beats of a job's runs, cut into chunks, and bursts."""
+        halves, run = self.target.sizes.halves, values["run"] + 1
+        at = id(values)
+        if at not in self._known:
+            beats = bursts = 0
+            for each in memory_walk(self.target.sizes).passes("memory_", values):
+                beats += run_beats(each["address"], run, halves)
+                bursts += run_bursts(each["address"], run, halves)
+            self._known[at] = beats, bursts
+        return self._known[at]
+
+
+def run_bursts(address: int, run: int, halves: int) -> int:
+    """Bursts that a run takes: those of its chunks, which end where bursts do if it begins with a
+    beat."""
+    offset, at, words = address % halves, address // halves, -(-run // halves)
+    first = CHUNK_BEATS - at % CHUNK_BEATS
+    chunks = 1 if words <= first else 1 + -(-(words - first) // CHUNK_BEATS)
+    if offset == 0:
+        return chunks
+    end = (address + run - 1) // halves
+    return chunks + chunks - 1 + int(end // CHUNK_BEATS != (at + words - 1) // CHUNK_BEATS)
 
 
 def run_beats(address: int, run: int, halves: int) -> int:
@@ -476,13 +509,13 @@ def array_jobs(accelerator: Accelerator, product: Product, cut: Cut) -> list[tup
         held = cut.dataflow == "os" and not step.last
         if (sides, held) not in known:
             part = replace(product, count=1, m=sides[0], length=sides[1], n=sides[2])
-            cycles = int(
-                array_cycles(
-                    hardware[0], DATAFLOWS.index(cut.dataflow), cut.interleave, part.pattern.n,
-                    part.pattern.m, 1, sides[0], part.taps, sides[1], sides[2],
-                )[0]
-            )
-            known[sides, held] = cycles
+            total, *parts = array_cycles(
+                hardware, DATAFLOWS.index(cut.dataflow), cut.interleave, part.pattern.n,
+                part.pattern.m, 1, sides[0], part.taps, sides[1], sides[2],
+            ).tolist()
+            if held:
+                total -= sum(parts[PARTS.index(name)] for name in ("drain", "fill"))
+            known[sides, held] = total
         found.append((known[sides, held], held))
     return found
 
