@@ -367,18 +367,19 @@ class Costs:
         product: from a product's jobs to its array's start.
         collect: from the array's end to that of its results.
         store: from a store's job to its end, beside the latency, its results and its last chunk.
-        burst: of a burst until the next one may follow, beside the latency.
+        read, write: of a burst until another one may take its place, beside the latency.
         hand: from a job that is handed out to the next, beside the descriptor's words.
         end: from the last unit's end to the program's.
     """
 
-    fetch: int = 37
-    load: int = 16
-    product: int = 26
-    collect: int = 6
-    store: int = 30
-    burst: int = 12
-    hand: int = 4
+    fetch: int = 65
+    load: int = 29
+    product: int = 19
+    collect: int = 7
+    store: int = 27
+    read: int = 14
+    write: int = 3
+    hand: int = 10
     end: int = 2
 
 
@@ -391,7 +392,7 @@ class Timeline:
     def __init__(self, target: Target, memory: MemoryTime, costs: Costs) -> None:
         self.target, self.memory, self.costs = target, memory, costs
         self.ends = dict.fromkeys(target.units, 0.0)
-        self.dram = 0.0
+        self.dram = self.reads = self.writes = 0.0
         self._known: dict[int, tuple[int, int]] = {}
 
     def cycles(self, program: Sequence[Descriptor], jobs: Sequence[tuple[int, bool]]) -> float:
@@ -443,9 +444,10 @@ class Timeline:
         beats, bursts = self._beats(values)
         latency, costs = self.memory.latency, self.costs
         arrives = self._move(now + latency, self._bytes(beats))
-        # Only so many bursts are under way at a time.
-        waits = bursts / OUTSTANDING * (latency + costs.burst)
-        return max(arrives, now + latency + values["segment_total"] + 1, now + waits) + costs.load
+        # Only so many bursts are under way at a time, of all that read.
+        self.reads = max(self.reads, now) + bursts / OUTSTANDING * (latency + costs.read)
+        pieces = now + latency + values["segment_total"] + 1
+        return max(arrives, pieces, self.reads) + costs.load
 
     def _store(self, now: float, values: Mapping[str, int]) -> float:
         sizes, latency, costs = self.target.sizes, self.memory.latency, self.costs
@@ -455,9 +457,9 @@ class Timeline:
         # A chunk is written when all of it has been read.
         share = min(1.0, CHUNK_BEATS / beats)
         moved = self._move(now + read * share, self._bytes(beats))
-        waits = bursts / OUTSTANDING * (latency + costs.burst)
+        self.writes = max(self.writes, now) + bursts / OUTSTANDING * (latency + costs.write)
         last = now + read + min(CHUNK_BEATS, beats) * self._per_beat
-        return max(moved, last, now + waits) + latency + costs.store
+        return max(moved, last, self.writes) + latency + costs.store
 
     def _bytes(self, beats: int) -> int:
         return 2 * self.target.sizes.halves * beats
