@@ -161,12 +161,13 @@ class Case:
 
     def __str__(self) -> str:
         layer = self.layer
-        what = (
-            f"linear {layer.rows * layer.batch}x{layer.in_features}x{layer.out_features}"
-            if isinstance(layer, Linear)
-            else f"conv {layer.batch}x{layer.size[0]}x{layer.size[1]} {layer.in_channels}>"
-            f"{layer.out_channels} k{layer.kernel[0]} s{layer.stride[0]}"
-        )
+        if isinstance(layer, Linear):
+            what = f"linear {layer.rows * layer.batch}x{layer.in_features}x{layer.out_features}"
+        else:
+            assert isinstance(layer, Convolution)
+            side = "x".join(map(str, (layer.batch, *layer.size)))
+            what = f"conv {side} {layer.in_channels}>{layer.out_channels}"
+            what += f" k{layer.kernel[0]} s{layer.stride[0]}"
         flows = "+".join(sorted({cut.dataflow for cut in self.cuts}))
         pattern = self.products[0].pattern
         return f"{what} {self.stage} {'dense' if pattern.dense else pattern} {flows}"
