@@ -59,9 +59,9 @@ def test_beats_of_runs() -> None:
 
 @pytest.mark.slow
 def test_whole_jobs(tmp_path: Path) -> None:
-    """The array's cycles are the simulator's, cause by cause; the rest is the timeline's, within
-    2 % for most cases and 8 % for all, though its constants are from other cases."""
-    cases = random_cases(4, SAT, 18)
+    """The array's cycles are the simulator's, cause by cause. The rest is the timeline's: within 2 %
+    for most jobs and 8 % for all, where the buffer's banks are not in the way."""
+    cases = random_cases(3, SAT, 16)
     found = measure(cases, SAT, modules(Chip(SAT)), folder=tmp_path)
     errors = []
     for case, counters in zip(cases, found, strict=True):
