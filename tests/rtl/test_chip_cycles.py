@@ -59,8 +59,8 @@ def test_beats_of_runs() -> None:
 
 @pytest.mark.slow
 def test_whole_jobs(tmp_path: Path) -> None:
-    """The array's cycles are the simulator's, cause by cause. The rest is the timeline's: within 2 %
-    for most jobs and 8 % for all, where the buffer's banks are not in the way."""
+    """The array's cycles are the simulator's, cause by cause. The rest is the timeline's: within
+    2 % for most of these jobs, from which its constants were found, and 8 % for all."""
     cases = random_cases(3, SAT, 16)
     found = measure(cases, SAT, modules(Chip(SAT)), folder=tmp_path)
     errors = []
