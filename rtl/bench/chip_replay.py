@@ -4,7 +4,8 @@ Arguments: `hardware`, the text of the accelerator's TOML; `memory`, the attribu
 `MemoryCase`; `rules`, the attributes of `Rules`; `image`, a file with the memory's bytes from
 `memory.base` on; `window`, addresses from and to below which programs may write; `watchdog`, in
 cycles; `runs`, each with `program`, a file, `at`, where it goes, `limit`, cycles that it may take
-at most, and `write`, pairs of an address and a file that go there before. Results: the simulator,
+at most, `write`, pairs of an address and a file that go there before, and perhaps `memory`, the
+`latency` and `bandwidth` that it has from then on. Results: the simulator,
 and for each run the chip's counters and `after`, a file with the memory's bytes then; or `error`
 and what it says, after which nothing more is run.
 """
@@ -62,6 +63,8 @@ class Runs:
         for number, run in enumerate(told["runs"]):
             for address, path in run["write"]:
                 self.board.write(address, Path(path).read_bytes())
+            if "memory" in run:
+                self.memory.change(**run["memory"])
             program = Path(run["program"]).read_bytes()
             try:
                 found: dict[str, Any] = {
