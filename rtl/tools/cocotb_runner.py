@@ -76,6 +76,7 @@ def run(
     name: str = "run",
     waveform: bool = False,
     hierarchical: Sequence[str] = (),
+    optimized: bool = True,
     seed: int = 0,
     cycles: int = 0,
     time_out_seconds: float = 3600.0,
@@ -93,6 +94,8 @@ def run(
         name: the run's folder; runs of one name must not be under way at the same time.
         waveform: record one, of every signal.
         hierarchical: modules that Verilator compiles once each, however often they are placed.
+        optimized: compile Verilator's C++ to run fast; else to be compiled soon, which is sooner
+            over where a large design runs for few cycles.
         seed: of the bench's random numbers.
         cycles: how many will be run, as far as known; "auto" goes by it.
         time_out_seconds: when to stop a simulator that does not end.
@@ -108,7 +111,7 @@ def run(
     shutil.rmtree(here, ignore_errors=True)
     here.mkdir(parents=True)
     start = time.perf_counter()
-    build = _Build(found, chosen, texts, top, waveform, tuple(hierarchical))
+    build = _Build(found, chosen, texts, top, waveform, tuple(hierarchical), optimized)
     built = build.find_or_make((builds or folder).resolve(), here / "build.log")
     built_at = time.perf_counter()
     (here / "arguments.json").write_text(json.dumps(dict(arguments or {})), encoding="utf-8")
@@ -243,10 +246,11 @@ class _Build:
     top: str
     waveform: bool
     hierarchical: tuple[str, ...]
+    optimized: bool
 
     def _key(self, *parts: object) -> str:
         common = (self.found.path, self.found.version, metadata.version("cocotb"), sys.prefix)
-        text = repr((common, self.waveform, VERILATOR_OPTIONS, parts))
+        text = repr((common, self.waveform, self.optimized, VERILATOR_OPTIONS, parts))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def find_or_make(self, folder: Path, log: Path) -> Path:
@@ -279,7 +283,9 @@ class _Build:
                 shutil.copyfile(made, folder / made.name)
         try:
             with _without("WAVES", "GUI"):
-                _RUNNERS[self.tool](self.found, None).build(
+                simulator = _RUNNERS[self.tool](self.found, None)
+                simulator.optimized = self.optimized
+                simulator.build(
                     sources=files,
                     hdl_toplevel=self.top,
                     build_args=options,
@@ -367,6 +373,7 @@ class _Found:
     """What both runners add to cocotb's: the tool that was found, and an end to waiting."""
 
     env: dict[str, str]
+    optimized = True
 
     def __init__(self, tool: Tool, time_out_seconds: float | None) -> None:
         self._tool = tool
@@ -411,7 +418,8 @@ class _Verilator(_Found, runner.Verilator):
         # Objects that stand there already are those of an earlier build: up to date, though old.
         ready = sorted(path.name for path in self.build_dir.glob("*.o"))
         kept = [f"--old-file={name}" for name in ready]
-        return [verilate, [*make, "OPT_FAST=-O2", "OPT_SLOW=-O0", *kept]]
+        level = "-O2" if self.optimized else "-O0"
+        return [verilate, [*make, f"OPT_FAST={level}", "OPT_SLOW=-O0", *kept]]
 
 
 _RUNNERS = {"icarus": _Icarus, "verilator": _Verilator}

@@ -151,6 +151,7 @@ def verify_training(
             tool="verilator" if tool == "auto" else tool,
             name=f"training-{os.getpid()}",
             hierarchical=HIERARCHICAL,
+            optimized=False,
             arguments={
                 "hardware": accelerator.to_toml(),
                 "example": vars(example),
