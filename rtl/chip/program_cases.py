@@ -1,0 +1,180 @@
+"""Programs for a whole chip, what they must leave in memory, and a run of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nofm.dataflow.accelerator import Accelerator
+from nofm.dataflow.methods import METHODS
+from nofm.dataflow.products import products
+from nofm.rtl.chip.chip import chip_bus
+from nofm.rtl.program.encoding import Descriptor, decode_program, encode_program
+from nofm.rtl.program.interpret import Chip
+from nofm.rtl.program.lower import lower
+from nofm.rtl.program.product import Target
+from nofm.rtl.program.random_products import compiled, layers, place, tensors
+from nofm.rtl.program.sizes import HALF_BYTES, ChipSizes
+from nofm.rtl.program.step import finished
+from nofm.rtl.tools.cocotb_runner import Run, run
+
+Halves = np.ndarray[Any, np.dtype[np.uint16]]
+
+PROGRAM_AT = 0x40000
+"""Where programs lie, in bytes; all data lies below."""
+
+MEMORY_BYTES = 0x80000
+
+MOST_JOBS = 100
+"""A longer program of a random product takes too long to simulate."""
+
+
+@dataclass(frozen=True)
+class ProgramCase:
+    """One program.
+
+    Attributes:
+        name: for people.
+        program: its bytes.
+        memory: before it, uint16 from address 0 on.
+        after: what it must be then; of a program that does not end as it should, each element may
+            also be what it was before.
+        error: attributes of the error that it must end with; none, if it must end well.
+        options: of its run, as `nofm.rtl.bench.chip_replay` has them.
+    """
+
+    name: str
+    program: bytes
+    memory: Halves
+    after: Halves
+    error: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def random_product(accelerator: Accelerator, seed: int) -> ProgramCase | None:
+    """A product of a layer by chance, or none where what was drawn is none or does not fit."""
+    rng = np.random.default_rng(seed)
+    target = Target(accelerator)
+    layer = layers(rng)
+    pattern = accelerator.array.patterns[int(rng.integers(len(accelerator.array.patterns)))]
+    method = METHODS[str(rng.choice(["dense", "srste", "bdwp"]))]
+    stage = str(rng.choice(["ff", "bp", "wu"]))
+    placed = place(layer, tensors(rng, layer), pattern, None)
+    jobs: list[Descriptor] = []
+    searched = bool(rng.random() < 0.5)
+    whole = products(layer, stage, method, pattern)
+    cuts = []
+    for product, parts in zip(whole, lower(layer, stage, method, pattern, placed.at), strict=True):
+        made, cut = compiled(rng, target, product, parts, searched)
+        if cut is None:
+            return None
+        cuts.append(cut.dataflow)
+        jobs += made
+    if not jobs or len(jobs) > MOST_JOBS:
+        return None
+    sparse = "dense" if whole[0].pattern.dense else str(pattern)
+    return case(
+        f"{seed} {stage} {cuts[0]} {sparse} {type(layer).__name__}",
+        accelerator,
+        encode_program(target.format, finished(jobs)),
+        placed.memory,
+    )
+
+
+def case(name: str, accelerator: Accelerator, program: bytes, memory: Halves) -> ProgramCase:
+    """A program that must end well; the golden model says with what."""
+    after = memory.copy()
+    Chip(accelerator, after).run(decode_program(Target(accelerator).format, program))
+    return ProgramCase(name, program, memory, after)
+
+
+def random_products(accelerator: Accelerator, seeds: Sequence[int]) -> list[ProgramCase]:
+    """The products of some seeds, as far as there are some."""
+    found = (random_product(accelerator, seed) for seed in seeds)
+    return [each for each in found if each is not None]
+
+
+def replay_programs(
+    sources: Mapping[str, str] | Path,
+    accelerator: Accelerator,
+    cases: Sequence[ProgramCase],
+    *,
+    folder: Path,
+    memory: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> tuple[Run, list[list[str]]]:
+    """Run programs on the RTL of a chip, and find what is wrong.
+
+    Args:
+        sources: Verilog of the chip.
+        memory: attributes of `MemoryCase`.
+        options: of `nofm.rtl.tools.cocotb_runner.run`.
+
+    Returns:
+        The run, and of each case what differs from what it must be.
+    """
+    bus = chip_bus(ChipSizes.of(accelerator))
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(len(cases))
+    image = rng.integers(0, 256, MEMORY_BYTES, np.uint8).view(np.uint16)
+    image.tofile(folder / "image.bin")
+    runs = []
+    for number, each in enumerate(cases):
+        if each.memory.nbytes > PROGRAM_AT or len(each.program) > MEMORY_BYTES - PROGRAM_AT:
+            raise ValueError(f"{each.name} does not fit the memory")
+        data, path = (folder / f"{what}{number}.bin" for what in ("data", "program"))
+        each.memory.tofile(data)
+        path.write_bytes(each.program)
+        told = {"program": str(path), "at": PROGRAM_AT, "limit": 400_000}
+        runs.append({**told, "write": [[0, str(data)]], **each.options})
+    done = run(
+        sources,
+        "nofm_chip",
+        "nofm.rtl.bench.chip_replay",
+        folder=folder,
+        arguments={
+            "hardware": accelerator.to_toml(),
+            "memory": {"latency": 20, **(memory or {})},
+            "rules": {"burst_beats": bus.burst_beats, "outstanding": bus.outstanding},
+            "image": str(folder / "image.bin"),
+            "window": [0, PROGRAM_AT],
+            "watchdog": 4000,
+            "runs": runs,
+        },
+        **options,
+    )
+    found = []
+    for each, result in zip(cases, done.results["runs"], strict=True):
+        before = image.copy()
+        at = PROGRAM_AT // HALF_BYTES
+        words = np.frombuffer(each.program, np.uint16)
+        for whole, data in ((before, each.memory), (image, each.after)):
+            whole[: len(data)] = data
+            whole[at : at + len(words)] = words
+        found.append(_differences(each, result, before, image))
+        image = np.fromfile(result["after"], np.uint16)
+    return done, found
+
+
+def _differences(
+    each: ProgramCase, result: Mapping[str, Any], before: Halves, after: Halves
+) -> list[str]:
+    """What is wrong with one run."""
+    got = np.fromfile(result["after"], np.uint16)
+    same = got == after
+    error = result.get("error", {})
+    if each.error:
+        same |= got == before
+    elif error:
+        return [error["text"]]
+    told = []
+    if wrong := {k: error.get(k) for k, v in each.error.items() if error.get(k) != v}:
+        told.append(f"ends with {wrong} ({error.get('text')}), not {dict(each.error)}")
+    if not same.all():
+        at = np.flatnonzero(~same)
+        told.append(f"{len(at)} elements of memory differ, the first at {at[0]:#x}")
+    return told
