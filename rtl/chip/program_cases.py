@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nofm.dataflow.accelerator import Accelerator
+from nofm.dataflow.accelerator import Accelerator, load
 from nofm.dataflow.methods import METHODS
 from nofm.dataflow.products import products
 from nofm.rtl.chip.chip import chip_bus
@@ -20,6 +20,7 @@ from nofm.rtl.program.product import Target
 from nofm.rtl.program.random_products import compiled, layers, place, tensors
 from nofm.rtl.program.sizes import HALF_BYTES, ChipSizes
 from nofm.rtl.program.step import finished
+from nofm.rtl.program.training import Example, GoldenMachine, train
 from nofm.rtl.tools.cocotb_runner import Run, run
 
 Halves = np.ndarray[Any, np.dtype[np.uint16]]
@@ -28,6 +29,23 @@ PROGRAM_AT = 0x40000
 """Where programs lie, in bytes; all data lies below."""
 
 MEMORY_BYTES = 0x80000
+
+SMALL = {
+    "array.rows": 2,
+    "array.columns": 2,
+    "array.interleave": 2,
+    "array.group_port_elements": 2,
+    "array.weight_registers": 2,
+    "array.patterns": ["2:4"],
+    "sore.lanes": 2,
+    "wuve.lanes": 1,
+    "vector.lanes": 2,
+    "buffers.activation_kib": 2,
+    "buffers.weight_kib": 2,
+    "buffers.output_kib": 2,
+    "dram.bandwidth_gbps": 1.6,
+}
+"""What of sat-4x4 is smaller in the smallest chip that trains with 2:4."""
 
 MOST_JOBS = 100
 """A longer program of a random product takes too long to simulate."""
@@ -53,6 +71,11 @@ class ProgramCase:
     after: Halves
     error: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def small_accelerator() -> Accelerator:
+    """The smallest accelerator whose chip does every unit's work."""
+    return load("sat-4x4").with_values(name="small", **SMALL)
 
 
 def random_product(accelerator: Accelerator, seed: int) -> ProgramCase | None:
@@ -157,6 +180,53 @@ def replay_programs(
             whole[at : at + len(words)] = words
         found.append(_differences(each, result, before, image))
         image = np.fromfile(result["after"], np.uint16)
+    return done, found
+
+
+def replay_training(
+    sources: Mapping[str, str] | Path,
+    accelerator: Accelerator,
+    example: Example,
+    steps: int,
+    *,
+    folder: Path,
+    memory: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> tuple[Run, list[str]]:
+    """Train on the RTL of a chip.
+
+    Returns:
+        The run, and what differs from the golden model's memory and losses, step by step.
+    """
+    bus = chip_bus(ChipSizes.of(accelerator))
+    done = run(
+        sources,
+        "nofm_chip",
+        "nofm.rtl.bench.chip_training",
+        folder=folder,
+        arguments={
+            "hardware": accelerator.to_toml(),
+            "example": asdict(example),
+            "steps": steps,
+            "memory": {"latency": 20, **(memory or {})},
+            "rules": {"burst_beats": bus.burst_beats, "outstanding": bus.outstanding},
+            "limit": 400_000,
+            "watchdog": 4000,
+        },
+        **options,
+    )
+    step = example.step(accelerator)
+    golden = train(GoldenMachine(step.target, step.elements), example, step, steps)
+    found = []
+    for number, (want, got) in enumerate(zip(golden, done.results["steps"], strict=False)):
+        if "error" in got:
+            found.append(f"step {number}: {got['error']}")
+            break
+        same = np.fromfile(got["memory"], np.uint16) == want.memory
+        if not same.all() or got["loss"] != want.loss:
+            found.append(f"step {number}: {np.count_nonzero(~same)} elements of memory differ")
+    if len(done.results["steps"]) != steps:
+        found.append(f"{len(done.results['steps'])} steps were made, not {steps}")
     return done, found
 
 
