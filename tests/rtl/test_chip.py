@@ -24,7 +24,7 @@ from nofm.rtl.chip.program_cases import (
     replay_training,
     small_accelerator,
 )
-from nofm.rtl.hierarchy import together
+from nofm.rtl.hierarchy import modules, together
 from nofm.rtl.program.encoding import (
     Descriptor,
     ProgramError,
@@ -32,6 +32,7 @@ from nofm.rtl.program.encoding import (
     encode_program,
 )
 from nofm.rtl.program.product import Target
+from nofm.rtl.program.sizes import ChipSizes
 from nofm.rtl.program.training import METHODS_HERE, Example
 
 QUICK_SEEDS = (3, 8, 14, 24, 27, 28)
@@ -48,6 +49,12 @@ class Made:
     sources: dict[str, str]
     builds: Path
     tool: str
+    hierarchical: tuple[str, ...] = ()
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """How it is built."""
+        return {"builds": self.builds, "tool": self.tool, "hierarchical": self.hierarchical}
 
     def programs(self, cases: Sequence[ProgramCase], folder: Path, **memory: Any) -> dict[str, Any]:
         """What is wrong with each case, by its name; nothing of those that are right."""
@@ -55,8 +62,7 @@ class Made:
             *(self.sources, self.accelerator, cases),
             folder=folder,
             memory=memory,
-            builds=self.builds,
-            tool=self.tool,
+            **self.options,
         )
         told = zip(cases, found, done.results["runs"], strict=True)
         return {each.name: (wrong, result) for each, wrong, result in told if wrong}
@@ -66,19 +72,16 @@ class Made:
         return replay_training(
             *(self.sources, self.accelerator, example, steps),
             folder=folder,
-            builds=self.builds,
-            tool=self.tool,
+            **self.options,
         )[1]
-
-
-def make(accelerator: Accelerator, folder: Path, tool: str) -> Made:
-    return Made(accelerator, together(Chip(accelerator)), folder, tool)
 
 
 @pytest.fixture(scope="session")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """The small chip, in a simulator that starts at once."""
-    return make(small_accelerator(), tmp_path_factory.mktemp("chip"), "icarus")
+    accelerator = small_accelerator()
+    sources = together(Chip(accelerator))
+    return Made(accelerator, sources, tmp_path_factory.mktemp("chip"), "icarus")
 
 
 @pytest.fixture(scope="session")
@@ -90,7 +93,9 @@ def small(quick: Made) -> Made:
 @pytest.fixture(scope="session")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """The chip of a preset."""
-    return make(load("sat-4x4"), tmp_path_factory.mktemp("chip"), "verilator")
+    accelerator = load("sat-4x4")
+    folder = tmp_path_factory.mktemp("chip")
+    return Made(accelerator, modules(Chip(accelerator)), folder, "verilator", ("nofm_uspe",))
 
 
 def product(made: Made, seed: int) -> ProgramCase:
@@ -264,7 +269,7 @@ def test_errors_of_memory(small: Made, tmp_path: Path) -> None:
     each = product(small, 29)
     first, end = written(each)
     size, words = each.memory.nbytes, len(each.program)
-    bus = 8
+    bus = ChipSizes.of(small.accelerator).bus_bits // 8
 
     def failing(name: str, base: int, limit: int, response: int, **told: Any) -> ProgramCase:
         return replace(
