@@ -13,14 +13,18 @@ from nofm.dataflow.accelerator import Accelerator, load
 from nofm.dataflow.methods import METHODS
 from nofm.dataflow.products import products
 from nofm.rtl.chip.chip import chip_bus
+from nofm.rtl.chip.stream_cases import Room, Values
 from nofm.rtl.program.encoding import Descriptor, decode_program, encode_program
+from nofm.rtl.program.forms import encode_columns, encode_forms, encode_rows, row_halves
 from nofm.rtl.program.interpret import Chip
 from nofm.rtl.program.lower import lower
 from nofm.rtl.program.product import Target
-from nofm.rtl.program.random_products import compiled, layers, place, tensors
+from nofm.rtl.program.random_products import UNTOUCHED, compiled, layers, place, tensors
 from nofm.rtl.program.sizes import HALF_BYTES, ChipSizes
 from nofm.rtl.program.step import finished
+from nofm.rtl.program.stream import write
 from nofm.rtl.program.training import Example, GoldenMachine, train
+from nofm.rtl.sore import Geometry, SoreJob
 from nofm.rtl.tools.cocotb_runner import Run, run
 
 Halves = np.ndarray[Any, np.dtype[np.uint16]]
@@ -105,6 +109,39 @@ def random_product(accelerator: Accelerator, seed: int) -> ProgramCase | None:
     made = case(name, accelerator, words, placed.memory)
     # Every output may be padding: then nothing is written.
     return made if (made.after != made.memory).any() else None
+
+
+def random_prune(accelerator: Accelerator, seed: int) -> ProgramCase:
+    """Forms of matrices by chance, which no step of today's methods asks for alone."""
+    rng = np.random.default_rng(seed)
+    sizes, geometry = ChipSizes.of(accelerator), Geometry.of(accelerator)
+    room, patterns = Room(rng), accelerator.array.patterns
+    jobs: list[Values] = []
+    data: list[Halves] = []
+    for _ in range(2):
+        pattern = patterns[int(rng.integers(len(patterns)))]
+        taps, length, columns = (int(rng.integers(1, most)) for most in (3, 12, 14))
+        job = SoreJob(pattern=pattern, taps=taps, length=length, columns=columns, both=True)
+        places = [
+            encode(sizes, job, room.take(taps * pattern.groups(groups) * row_halves(row, pattern)))
+            for encode, groups, row in (
+                (encode_rows, length, columns),
+                (encode_columns, columns, length),
+            )
+        ]
+        size = taps * length * columns
+        values = job.fields(geometry) | room.scattered("dense_", size)
+        jobs.append(values | encode_forms(sizes, job, *places))
+        data.append(rng.standard_normal(size).astype(np.float16).view(np.uint16))
+    memory = np.full(room.used, UNTOUCHED, np.uint16)
+    for values, halves in zip(jobs, data, strict=True):
+        write(sizes, "dense_", values, halves, memory)
+    program = [
+        Descriptor("prune", {"prune": values}, last=number == len(jobs) - 1)
+        for number, values in enumerate(jobs)
+    ]
+    words = encode_program(Target(accelerator).format, program)
+    return case(f"{seed} prune", accelerator, words, memory)
 
 
 def case(name: str, accelerator: Accelerator, program: bytes, memory: Halves) -> ProgramCase:

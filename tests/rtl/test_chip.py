@@ -20,6 +20,7 @@ from nofm.rtl.chip.program_cases import (
     case,
     random_product,
     random_products,
+    random_prune,
     replay_programs,
     replay_training,
     small_accelerator,
@@ -121,7 +122,8 @@ def test_the_quick_seeds_try_everything() -> None:
 
 
 def test_random_products(quick: Made, tmp_path: Path) -> None:
-    assert quick.programs(random_products(quick.accelerator, QUICK_SEEDS), tmp_path) == {}
+    cases = random_products(quick.accelerator, QUICK_SEEDS)
+    assert quick.programs([*cases, random_prune(quick.accelerator, 0)], tmp_path) == {}
 
 
 def test_a_training_step(quick: Made, tmp_path: Path) -> None:
@@ -135,6 +137,7 @@ def test_many_random_products(size: str, request: pytest.FixtureRequest, tmp_pat
     made: Made = request.getfixturevalue(size)
     cases = random_products(made.accelerator, range(100, 160))
     assert len(cases) >= 36
+    cases += [random_prune(made.accelerator, seed) for seed in range(8)]
     assert made.programs(cases, tmp_path) == {}
 
 
