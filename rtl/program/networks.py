@@ -33,8 +33,8 @@ def _linear(name: str, ci: int, co: int, **given: Any) -> Linear:
 
 NETWORKS: dict[str, tuple[Operation, ...]] = {
     "tiny": (
-        Weighted(layer=_linear("first", 8, 8), relu=True),
-        Weighted(layer=_linear("second", 8, CLASSES)),
+        Weighted(layer=_linear("first", 8, 4), relu=True),
+        Weighted(layer=_linear("second", 4, CLASSES)),
     ),
     "mlp": (
         Weighted(layer=_linear("first", 24, 32), relu=True),
