@@ -99,7 +99,7 @@ BEYOND: dict[str, Mutant] = {
 
 
 def products() -> list[ProgramCase]:
-    return random_products(ACCELERATOR, (27, 29))
+    return random_products(ACCELERATOR, (29, 24))
 
 
 def edges() -> list[ProgramCase]:
