@@ -106,9 +106,9 @@ def random_product(accelerator: Accelerator, seed: int) -> ProgramCase | None:
     sparse = "dense" if whole[0].pattern.dense else str(pattern)
     name = f"{seed} {stage} {cuts[0]} {sparse} {type(layer).__name__}"
     words = encode_program(target.format, finished(jobs))
-    made = case(name, accelerator, words, placed.memory)
+    found = case(name, accelerator, words, placed.memory)
     # Every output may be padding: then nothing is written.
-    return made if (made.after != made.memory).any() else None
+    return found if (found.after != found.memory).any() else None
 
 
 def random_prune(accelerator: Accelerator, seed: int) -> ProgramCase:
@@ -211,8 +211,8 @@ def replay_programs(
         before = image.copy()
         at = PROGRAM_AT // HALF_BYTES
         words = np.frombuffer(each.program, np.uint16)
-        for whole, data in ((before, each.memory), (image, each.after)):
-            whole[: len(data)] = data
+        for whole, halves in ((before, each.memory), (image, each.after)):
+            whole[: len(halves)] = halves
             whole[at : at + len(words)] = words
         found.append(_differences(each, result, before, image))
         image = np.fromfile(result["after"], np.uint16)

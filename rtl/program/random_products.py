@@ -20,15 +20,17 @@ from nofm.rtl.program.layout import Beats, Tensors, pack_form
 from nofm.rtl.program.lower import Part
 from nofm.rtl.program.product import Target, fitting, program
 from nofm.rtl.program.tiles import Cut
-from nofm.workloads.layer import Convolution, Linear, WeightLayer
+from nofm.workloads.layer import Convolution, Linear
 
 Array = np.ndarray[Any, Any]
+
+Layer = Linear | Convolution
 
 UNTOUCHED = 0x7BFF
 """What memory holds where nothing was written."""
 
 
-def layers(rng: np.random.Generator) -> WeightLayer:
+def layers(rng: np.random.Generator) -> Layer:
     """A random layer that is quick to compute."""
 
     def size(most: int) -> int:
@@ -65,7 +67,7 @@ def layers(rng: np.random.Generator) -> WeightLayer:
             kernel = [size(2) for _ in range(rank)]
 
 
-def tensors(rng: np.random.Generator, layer: WeightLayer) -> dict[str, Array]:
+def tensors(rng: np.random.Generator, layer: Layer) -> dict[str, Array]:
     """Random tensors of a layer, in torch's shapes; sums of them depend on their order."""
 
     def random(*shape: int) -> Array:
@@ -97,7 +99,7 @@ class Placed:
 
 
 def place(
-    layer: WeightLayer, found: dict[str, Array], pattern: Pattern, beats: Beats | None
+    layer: Layer, found: dict[str, Array], pattern: Pattern, beats: Beats | None
 ) -> Placed:
     """All that any stage reads, and room for what it writes."""
     chunks: list[Array] = []
@@ -115,14 +117,14 @@ def place(
     def room(elements: int) -> int:
         return put(np.full(elements, UNTOUCHED, np.uint16))
 
-    linear = isinstance(layer, Linear)
-    size = (layer.rows,) if linear else layer.size
-    out_size = size if linear else layer.output_size
-    ci, co = (
-        (layer.in_features, layer.out_features)
-        if linear
-        else (layer.in_channels, layer.out_channels)
-    )
+    if isinstance(layer, Linear):
+        size: tuple[int, ...] = (layer.rows,)
+        out_size, groups, transposed = size, 1, False
+        ci, co = layer.in_features, layer.out_features
+    else:
+        size, out_size = layer.size, layer.output_size
+        groups, transposed = layer.groups, layer.transposed
+        ci, co = layer.in_channels, layer.out_channels
     maps = {
         name: feature_map(layer, s, c, 0)
         for name, s, c in (
@@ -137,10 +139,9 @@ def place(
         maps[name] = replace(each, address=start)
     taps = by_tap(layer, found["weight"])
     gradient = found["gradient"]
-    groups = 1 if linear else layer.groups
-    small = found["input" if not linear and layer.transposed else "gradient"]
+    small = found["input" if transposed else "gradient"]
     rows = small.reshape(small.shape[0], groups, small.shape[1] // groups, -1)
-    if linear:
+    if isinstance(layer, Linear):
         rows = gradient.reshape(1, 1, -1, gradient.shape[-1]).swapaxes(2, 3)
     by_position = np.moveaxis(rows, 0, 2).reshape(groups, rows.shape[2], -1).swapaxes(1, 2)
     form = compress(np.ascontiguousarray(by_position[:, np.newaxis]), pattern)
