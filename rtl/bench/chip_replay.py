@@ -96,6 +96,8 @@ class Runs:
             driver.start(run["at"], len(program) // WORD_BYTES)
             if "reset_after" in run:
                 self.board.pause(run["reset_after"] * SECOND)
+                # Before anything else, for reading counters takes hundreds of cycles.
+                driver.reset(run["limit"] * SECOND)
                 told = {"name": "reset", "text": "the host has reset the chip"}
             else:
                 driver.wait(run["limit"] * SECOND)

@@ -40,10 +40,10 @@ WRONG: dict[str, Mutant] = {
     "a read under way is never over": (ReadMaster, "_ask", "asked - came", "asked"),
     "bursts cross 4 KiB": (Bursts, "elaborate", "place.eq(0)", "place.eq(1)"),
     "nothing is waited for": (Dispatcher, "elaborate", "(self.unit_busy & wait).any()", "0"),
-    "weights are not waited for": (
+    "activations are not waited for": (
         *(Dispatcher, "elaborate"),
         "(self.unit_busy & wait).any()",
-        "(self.unit_busy & wait & ~2).any()",
+        "(self.unit_busy & wait & ~1).any()",
     ),
     "the stride of the loop inside": (
         *(Walker, "elaborate", 'f"step_{place}_{i}"'),
