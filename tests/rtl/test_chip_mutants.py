@@ -19,7 +19,6 @@ from nofm.rtl.chip.banks import Buffer
 from nofm.rtl.chip.chip import Chip
 from nofm.rtl.chip.collector import Column
 from nofm.rtl.chip.dispatcher import Dispatcher
-from nofm.rtl.chip.gate import BusGate
 from nofm.rtl.chip.program_cases import (
     ProgramCase,
     random_products,
@@ -40,11 +39,6 @@ WRONG: dict[str, Mutant] = {
     "a read under way is never over": (ReadMaster, "_ask", "asked - came", "asked"),
     "bursts cross 4 KiB": (Bursts, "elaborate", "place.eq(0)", "place.eq(1)"),
     "nothing is waited for": (Dispatcher, "elaborate", "(self.unit_busy & wait).any()", "0"),
-    "activations are not waited for": (
-        *(Dispatcher, "elaborate"),
-        "(self.unit_busy & wait).any()",
-        "(self.unit_busy & wait & ~1).any()",
-    ),
     "the stride of the loop inside": (
         *(Walker, "elaborate", 'f"step_{place}_{i}"'),
         'f"step_{place}_{i and i - 1}"',
@@ -88,11 +82,6 @@ BEYOND: dict[str, Mutant] = {
     "the window begins an element early": (
         *(WriteWindow, "elaborate", 'command["address"] < self.base'),
         'command["address"] + 1 < self.base',
-    ),
-    "a reset does not wait for memory": (
-        *(BusGate, "elaborate"),
-        "(reads == 0) & (writes == 0) & (ahead == 1)",
-        "(ahead == 1)",
     ),
 }
 """Those that the window's edges and resets show."""
