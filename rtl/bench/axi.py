@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from .bandwidth import Bandwidth
@@ -123,13 +123,6 @@ class Memory:
             self._bandwidth.reset()
         self._bursts: deque[tuple[int, int]] = deque()
         self._beats: deque[int] = deque()
-
-    def change(self, latency: int, bandwidth: Sequence[int]) -> None:
-        """Another latency and bandwidth, while nothing is under way; it had a bandwidth before."""
-        if self._bandwidth is None or self.under_way:
-            raise ValueError("a memory must have a bandwidth and be idle to get another one")
-        self.case = replace(self.case, latency=latency, bandwidth=tuple(bandwidth))
-        self._bandwidth.change(*bandwidth)
 
     @property
     def under_way(self) -> bool:

@@ -13,10 +13,6 @@ class Bandwidth:
     """
 
     def __init__(self, beats: int, cycles: int) -> None:
-        self.change(beats, cycles)
-
-    def change(self, beats: int, cycles: int) -> None:
-        """From now on so many, anew."""
         if beats < 1 or cycles < beats:
             raise ValueError(
                 f"a bandwidth must be from 1 beat in some cycles to one in each, not {beats} in "

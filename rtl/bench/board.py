@@ -20,7 +20,10 @@ PATIENCE_CYCLES = 1000
 class Image(Protocol):
     """Memory that the host sees too."""
 
-    image: bytearray
+    @property
+    def image(self) -> bytearray:
+        """Its bytes, which the host writes in place."""
+        ...
 
 
 class BusError(AssertionError):

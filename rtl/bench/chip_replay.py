@@ -4,10 +4,14 @@ Arguments: `hardware`, the text of the accelerator's TOML; `memory`, the attribu
 `MemoryCase`; `rules`, the attributes of `Rules`; `image`, a file with the memory's bytes from
 `memory.base` on; `window`, addresses from and to below which programs may write; `watchdog`, in
 cycles; `runs`, each with `program`, a file, `at`, where it goes, `limit`, cycles that it may take
-at most, `write`, pairs of an address and a file that go there before, and perhaps `memory`, the
-`latency` and `bandwidth` that it has from then on. Results: the simulator,
-and for each run the chip's counters and `after`, a file with the memory's bytes then; or `error`
-and what it says, after which nothing more is run.
+at most, and `write`, pairs of an address and a file that go there before. A run may have a
+`memory`, `window` and `watchdog` of its own, and `reset_after`, cycles from its start to a reset
+that ends it.
+
+Results: the simulator, and for each run the chip's counters and `after`, a file with the memory's
+bytes then; and, where it did not end as it should, `error`: `name`, one of `FAULTS`, "timeout" or
+"reset"; `descriptor`, `address` and `detail` of the first; and `text`. The chip is reset after one,
+and goes on with the next run.
 """
 
 from __future__ import annotations
@@ -17,11 +21,12 @@ from typing import Any
 
 import cocotb
 from cocotb.clock import Clock
-from cocotb.task import bridge
+from cocotb.task import bridge, resume
 from cocotb.triggers import RisingEdge
 
 from nofm.dataflow.accelerator import from_toml
 from nofm.rtl.driver import ChipError, Driver, TimeOut
+from nofm.rtl.program.descriptors import WORD_BYTES
 
 from .axi import Memory, MemoryCase
 from .axi_check import Checker, Rules
@@ -38,13 +43,19 @@ class Runs:
     """All runs, by a driver in a thread."""
 
     def __init__(self, dut: Any, told: dict[str, Any]) -> None:
-        case = MemoryCase(**told["memory"])
         self.told = told
+        self.dut = dut
+        case = MemoryCase(**told["memory"])
         self.memory = Memory(dut, case, Path(told["image"]).read_bytes())
         self.checker = Checker(dut, Rules(**told["rules"]))
-        self.board = SimulatedBoard(dut, self.memory, case.base, SECOND)
+        self.board = SimulatedBoard(dut, self, case.base, SECOND)
         self.cycles = 0
         self.results: list[dict[str, Any]] = []
+
+    @property
+    def image(self) -> bytearray:
+        """The bytes of the memory that is there now."""
+        return self.memory.image
 
     def step(self) -> None:
         """One rising edge."""
@@ -52,31 +63,54 @@ class Runs:
         self.checker.step(self.cycles)
         self.memory.step(self.cycles)
 
+    async def _behave(self, case: MemoryCase) -> None:
+        """Another memory with the same bytes, while nothing is under way."""
+        self.memory = Memory(self.dut, case, bytes(self.memory.image))
+
     def go(self) -> None:
         """What a host does."""
         told = self.told
         accelerator = from_toml(told["hardware"], "the accelerator")
         driver = Driver(self.board, accelerator, poll_seconds=POLL_CYCLES * SECOND)
         driver.reset()
-        driver.allow_writes(*told["window"])
-        driver.set_watchdog(told["watchdog"])
         for number, run in enumerate(told["runs"]):
+            if told["memory"] != (memory := {**told["memory"], **run.get("memory", {})}):
+                resume(self._behave)(MemoryCase(**memory))
+            driver.allow_writes(*run.get("window", told["window"]))
+            driver.set_watchdog(run.get("watchdog", told["watchdog"]))
             for address, path in run["write"]:
                 self.board.write(address, Path(path).read_bytes())
-            if "memory" in run:
-                self.memory.change(**run["memory"])
-            program = Path(run["program"]).read_bytes()
-            try:
-                found: dict[str, Any] = {
-                    "counters": driver.run(program, run["at"], run["limit"] * SECOND)
-                }
-            except (ChipError, TimeOut) as error:
-                found = {"error": str(error), "counters": driver.counters()}
+            found = self._run(driver, run)
+            if told["memory"] != memory:
+                resume(self._behave)(MemoryCase(**told["memory"]))
             after = Path(f"after{number}.bin").resolve()
-            after.write_bytes(self.memory.image)
+            after.write_bytes(self.image)
             self.results.append({**found, "after": str(after)})
-            if "error" in found:
-                break
+
+    def _run(self, driver: Driver, run: dict[str, Any]) -> dict[str, Any]:
+        """One run, and a reset if it does not end as it should."""
+        program = Path(run["program"]).read_bytes()
+        told: dict[str, Any] = {}
+        try:
+            driver.place(program, run["at"])
+            driver.start(run["at"], len(program) // WORD_BYTES)
+            if "reset_after" in run:
+                self.board.pause(run["reset_after"] * SECOND)
+                # Before anything else, for reading counters takes hundreds of cycles.
+                driver.reset(run["limit"] * SECOND)
+                told = {"name": "reset", "text": "the host has reset the chip"}
+            else:
+                driver.wait(run["limit"] * SECOND)
+        except ChipError as error:
+            told = {name: getattr(error, name) for name in ("name", "descriptor", "address")}
+            told |= {"detail": error.detail, "text": str(error)}
+        except TimeOut as error:
+            told = {"name": "timeout", "text": str(error)}
+        counters = driver.counters()
+        if not told:
+            return {"counters": counters}
+        driver.reset(run["limit"] * SECOND)
+        return {"error": told, "counters": counters}
 
 
 @cocotb.test()

@@ -32,6 +32,10 @@ def _linear(name: str, ci: int, co: int, **given: Any) -> Linear:
 
 
 NETWORKS: dict[str, tuple[Operation, ...]] = {
+    "tiny": (
+        Weighted(layer=_linear("first", 8, 4), relu=True),
+        Weighted(layer=_linear("second", 4, CLASSES)),
+    ),
     "mlp": (
         Weighted(layer=_linear("first", 24, 32), relu=True),
         Weighted(layer=_linear("second", 32, CLASSES)),
@@ -49,7 +53,7 @@ NETWORKS: dict[str, tuple[Operation, ...]] = {
         Weighted(layer=_linear("head", 48, CLASSES)),
     ),
 }
-"""By name: a perceptron of two layers; two convolutions with both kinds of pooling and a linear
+"""By name: two perceptrons of two layers; two convolutions with both kinds of pooling and a linear
 layer; convolutions with strides."""
 
 

@@ -283,7 +283,7 @@ class _Build:
                 shutil.copyfile(made, folder / made.name)
         try:
             with _without("WAVES", "GUI"):
-                simulator = _RUNNERS[self.tool](self.found, None)
+                simulator: Any = _RUNNERS[self.tool](self.found, None)
                 simulator.optimized = self.optimized
                 simulator.build(
                     sources=files,

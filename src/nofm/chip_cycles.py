@@ -357,7 +357,7 @@ def measure(
     found = []
     for number, result in enumerate(done.results["runs"]):
         if "error" in result:
-            raise SimulationError(f"case {number}: {result['error']}")
+            raise SimulationError(f"case {number}: {result['error']['text']}")
         found.append(dict(result["counters"]))
     return found
 

@@ -1,0 +1,151 @@
+"""The proof of the whole chip proves something: each of these broken ones is caught.
+
+Only what is broken is emitted again; programs and checks are those of `test_chip.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nofm.rtl.axi.bursts import Bursts
+from nofm.rtl.axi.read_master import ReadMaster
+from nofm.rtl.chip.banks import Buffer
+from nofm.rtl.chip.chip import Chip
+from nofm.rtl.chip.collector import Column
+from nofm.rtl.chip.dispatcher import Dispatcher
+from nofm.rtl.chip.program_cases import (
+    ProgramCase,
+    random_products,
+    replay_programs,
+    small_accelerator,
+)
+from nofm.rtl.chip.storer import Storer
+from nofm.rtl.chip.walker import Walker
+from nofm.rtl.chip.window import WriteWindow
+from nofm.rtl.hierarchy import Emitted, Unit, emitted
+from nofm.rtl.tools.cocotb_runner import SimulationError
+
+ACCELERATOR = small_accelerator()
+
+Mutant = tuple[type[Unit], str, str, str]
+
+WRONG: dict[str, Mutant] = {
+    "a read under way is never over": (ReadMaster, "_ask", "asked - came", "asked"),
+    "bursts cross 4 KiB": (Bursts, "elaborate", "place.eq(0)", "place.eq(1)"),
+    "nothing is waited for": (Dispatcher, "elaborate", "(self.unit_busy & wait).any()", "0"),
+    "the stride of the loop inside": (
+        *(Walker, "elaborate", 'f"step_{place}_{i}"'),
+        'f"step_{place}_{i and i - 1}"',
+    ),
+    "lanes of memory's readers are swapped": (
+        *(Chip, "_readers"),
+        "Cat(control.in_valid, datapath.read_valid)",
+        "Cat(datapath.read_valid, control.in_valid)",
+    ),
+    "reads know no skew": (
+        *(Buffer, "_asked"),
+        "s.shift(word, self.request_skew)",
+        "s.shift(word, 0)",
+    ),
+    "slots lie one place too near": (
+        *(Column, "elaborate"),
+        'slot_at + job["pitch"]',
+        'slot_at + job["pitch"] - 1',
+    ),
+    "the last word of a run is short": (
+        *(Storer, "_pack"),
+        "Mux(last, left, halves - 1)",
+        "Mux(last, 0, halves - 1)",
+    ),
+}
+"""Those that products show."""
+
+BEYOND: dict[str, Mutant] = {
+    "the window ends an element early": (
+        *(WriteWindow, "elaborate", "end > self.limit"),
+        "end >= self.limit",
+    ),
+    "the window ends an element late": (
+        *(WriteWindow, "elaborate", "end > self.limit"),
+        "end > self.limit + 1",
+    ),
+    "the window begins an element late": (
+        *(WriteWindow, "elaborate", 'command["address"] < self.base'),
+        'command["address"] <= self.base',
+    ),
+    "the window begins an element early": (
+        *(WriteWindow, "elaborate", 'command["address"] < self.base'),
+        'command["address"] + 1 < self.base',
+    ),
+}
+"""Those that the window's edges and resets show."""
+
+
+def products() -> list[ProgramCase]:
+    return random_products(ACCELERATOR, (29, 24))
+
+
+def edges() -> list[ProgramCase]:
+    (each,) = random_products(ACCELERATOR, (29,))
+    at = np.flatnonzero(each.after != each.memory)
+    first, end = 2 * int(at[0]), 2 * int(at[-1]) + 2
+    found = [replace(each, name="whole", options={"window": (first, end)})]
+    for base, limit in ((first + 2, end), (first, end - 2)):
+        after = each.memory.copy()
+        after[base // 2 : limit // 2] = each.after[base // 2 : limit // 2]
+        found.append(
+            replace(
+                each,
+                name=f"window {base - first} {limit - end}",
+                after=after,
+                error={"name": "window"},
+                options={"window": (base, limit)},
+            )
+        )
+    for cycles in (60, 140, 300):
+        options = {"reset_after": cycles, "memory": {"latency": 60}}
+        found += [
+            replace(each, name=f"reset {cycles}", error={"name": "reset"}, options=options),
+            each,
+        ]
+    return found
+
+
+@pytest.fixture(scope="module")
+def sound() -> list[Emitted]:
+    return list(emitted(Chip(ACCELERATOR)))
+
+
+def faults(sources: dict[str, str], cases: Sequence[ProgramCase], folder: Path) -> list[str]:
+    try:
+        _, found = replay_programs(sources, ACCELERATOR, cases, folder=folder, tool="icarus")
+    except SimulationError as error:
+        return [str(error)]
+    return [text for each in found for text in each]
+
+
+@pytest.mark.slow
+def test_the_sound_chip_passes(sound: list[Emitted], tmp_path: Path) -> None:
+    texts = {each.unit.module_name: each.verilog for each in sound}
+    assert faults(texts, [*products(), *edges()], tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*WRONG, *BEYOND])
+def test_a_mutant_is_caught(
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    mutate: Any,
+    remake: Any,
+    sound: list[Emitted],
+    tmp_path: Path,
+) -> None:
+    kind, *change = {**WRONG, **BEYOND}[name]
+    mutate(kind, *change, monkeypatch)
+    assert faults(remake(sound, kind), products() if name in WRONG else edges(), tmp_path)
