@@ -110,6 +110,7 @@ class Chunks(Unit):
         moves = Signal()
         # Words up to the window's end, and all that are left, less one.
         words, whole = Signal(range(self.chunk_beats + 1)), Signal(bus.length_bits - bus.lane_bits)
+        granules = Cat(Const(0, bus.lane_bits), words)
         m.d.comb += [
             moves.eq(self.chunk_valid & self.chunk_ready),
             self.command_ready.eq(~self.chunk_valid | (moves & self.chunk_last)),
@@ -118,19 +119,13 @@ class Chunks(Unit):
             self.chunk_last.eq(whole < words),
             self.chunk_address.eq(address),
             self.chunk_words.eq(Mux(self.chunk_last, whole[:place_bits] + 1, words)),
-            self.chunk_length.eq(
-                Mux(
-                    self.chunk_last,
-                    left,
-                    Cat(Const(0, bus.lane_bits), words) - 1,
-                )
-            ),
+            self.chunk_length.eq(Mux(self.chunk_last, left, granules - 1)),
         ]
         with m.If(moves):
             m.d.sync += [
                 self.chunk_valid.eq(~self.chunk_last),
-                address.eq(address + Cat(Const(0, bus.lane_bits), words)),
-                left.eq(left - Cat(Const(0, bus.lane_bits), words)),
+                address.eq(address + granules),
+                left.eq(left - granules),
             ]
         with m.If(self.command_valid & self.command_ready):
             m.d.sync += [

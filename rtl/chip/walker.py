@@ -113,17 +113,15 @@ class Walker(Unit):
         first: Signal,
         last: Signal,
         makes: Signal,
-    ) -> list[Value]:
-        """Count the loops; for each, whether it is the one that goes on."""
+    ) -> list[Signal]:
+        """Count the loops; for each but the outermost, whether it is the one that goes on."""
         inner = range(self.shape.loops - 1)
         left = [Signal(len(job[f"left_{i}"]), name=f"left_{i}") for i in inner]
         # Whether nothing is left of a loop's round: kept, so that no comparison is in the way.
         over = [Signal(name=f"over_{i}") for i in inner]
         total = Signal(len(job["total"]), name="total_left")
-        going = [
-            Cat(~over[i], *over[:i]).all() if i in inner else Cat(over).all()
-            for i in range(self.shape.loops)
-        ]
+        going = [Signal(name=f"goes_on_{i}") for i in inner]
+        m.d.comb += [going[i].eq(Cat(~over[i], *over[:i]).all()) for i in inner]
         with m.If(makes):
             m.d.sync += [total.eq(total - 1), last.eq(total == 1)]
         # The first pass is none that a loop goes on to.
@@ -144,9 +142,9 @@ class Walker(Unit):
         return going
 
 
-def _chosen(which: list[Value], values: list[Signal]) -> Value:
-    """The value whose bit of `which` is the lowest that is high."""
+def _chosen(which: list[Signal], values: list[Signal]) -> Value:
+    """The value whose bit is high, or the last one."""
     found: Value = values[-1]
-    for bit, value in zip(which[-2::-1], values[-2::-1], strict=True):
+    for bit, value in zip(which, values[:-1], strict=True):
         found = Mux(bit, value, found)
     return found
