@@ -79,6 +79,11 @@ def random_job(
         "rounds": rounds - 1,
     }
     x, y = halves(rng, (rounds, passes, run)), halves(rng, (rounds, held, run))
+    if rng.random() < 0.5:
+        # Windows of which several are the largest, zeros of both signs among them.
+        few = np.array([0.0, -0.0, -1.0, -2.0, np.nan], np.float16)
+        x = rng.choice(few, x.shape, p=(0.3, 0.3, 0.2, 0.1, 0.1)).view(np.uint16)
+        values |= {"relu": 0, "scale": 0x3F800000}
     if name == "route":
         # Mostly one of the window; now and then none of it.
         found = np.take_along_axis(x, rng.integers(0, passes, (rounds, 1, run)), axis=1)
