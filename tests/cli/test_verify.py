@@ -223,7 +223,7 @@ def test_another_method(sparse: Path) -> None:
         ),
         (
             ("--network", "cnm"),
-            "unknown network 'cnm': did you mean cnn? (known: mlp, cnn, strided)",
+            "unknown network 'cnm': did you mean cnn? (known: tiny, mlp, cnn, strided)",
         ),
         (
             ("--network", "mlp", "--method", "fst"),

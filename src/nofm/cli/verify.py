@@ -43,7 +43,7 @@ def verify(
         typer.Option(
             "--network",
             metavar="NAME",
-            help="A training step of a small network on the whole chip: mlp, cnn or strided.",
+            help="A training step of a small network on the whole chip: tiny, mlp, cnn or strided.",
         ),
     ] = None,
     steps: Annotated[
