@@ -87,7 +87,8 @@ def _stce_sizes(given: Mapping[str, Array]) -> Sizes:
 
 
 def _job_bits(g: Sizes) -> Array:
-    """Bits of a job's word (`nofm.rtl.stce.control.job_fields`)."""
+    """Bits of a job's word (`nofm.rtl.stce.control.job_fields`), without `continues` and
+    `continued`: the samples that the models are fitted to were measured before these came."""
     unit = np.maximum(g.registers * g.period, g.sums * g.beats)
     returns = g.rows * g.row_delay + g.accumulator_cycles
     fill = g.columns - 1 + g.multiplier_cycles + g.adder_cycles + g.accumulator_cycles

@@ -38,10 +38,11 @@ def training_figure(verdict: TrainingVerdict) -> Figure:
         )
         axes.set_xlabel("training step")
         axes.set_ylabel("cross entropy")
-        axes.set_ylim(bottom=0)
+        highest = max(max(step.loss, step.torch_loss) for step in verdict.steps)
+        axes.set_ylim(0, 1.1 * highest)
         axes.set_xticks(numbers if len(numbers) <= 12 else numbers[:: len(numbers) // 10])
         axes.grid(axis="y")
-        axes.legend()
+        axes.legend(loc="lower left")
         how = example.method if example.method == "dense" else f"{example.method} {example.pattern}"
         exact = sum(step.bit_exact for step in verdict.steps)
         figure.suptitle(f"{example.network}, {how}, on the chip", fontsize=8, fontweight="bold")

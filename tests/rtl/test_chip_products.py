@@ -21,8 +21,8 @@ from nofm.kernels.reference import Halves, matmul
 from nofm.rtl.bench.cases import Case
 from nofm.rtl.chip.activation_feeder import ActivationFeeder
 from nofm.rtl.chip.banks import BufferSizes
+from nofm.rtl.chip.feed_cases import Feeding, Job, Values
 from nofm.rtl.chip.lag import activation_lag, weight_lag
-from nofm.rtl.chip.random_walks import Feeding, Job, Values
 from nofm.rtl.chip.weight_feeder import WeightFeeder
 from nofm.rtl.hierarchy import Unit, modules, place
 from nofm.rtl.program.feed import activation_beats, column_walk, map_walk

@@ -73,7 +73,8 @@ def test_widths_are_those_of_the_hardware(seed: int) -> None:
             "read_cycles": g.read_cycles,
             "row_control": row_control(g).size,
             "slot_control": slot_control(g).size,
-            "job": job_layout(g).size,
+            # Of the samples: they have no jobs that continue or are continued.
+            "job": job_layout(g).size - 2,
         }
         assert {name: getattr(sizes, name)[i] for name in expected} == expected
 
