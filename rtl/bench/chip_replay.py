@@ -20,48 +20,23 @@ from pathlib import Path
 from typing import Any
 
 import cocotb
-from cocotb.clock import Clock
-from cocotb.task import bridge, resume
-from cocotb.triggers import RisingEdge
+from cocotb.task import resume
 
 from nofm.dataflow.accelerator import from_toml
 from nofm.rtl.driver import ChipError, Driver, TimeOut
 from nofm.rtl.program.descriptors import WORD_BYTES
 
 from .axi import Memory, MemoryCase
-from .axi_check import Checker, Rules
-from .board import SimulatedBoard
 from .cases import arguments, report
-from .engine import PERIOD_STEPS, simulator
-
-POLL_CYCLES = 50
-SECOND = 1e-9
-"""A cycle, as the driver counts time here."""
+from .chip_host import POLL_CYCLES, SECOND, ChipHost
+from .engine import simulator
 
 
-class Runs:
-    """All runs, by a driver in a thread."""
+class Runs(ChipHost):
+    """All runs."""
 
     def __init__(self, dut: Any, told: dict[str, Any]) -> None:
-        self.told = told
-        self.dut = dut
-        case = MemoryCase(**told["memory"])
-        self.memory = Memory(dut, case, Path(told["image"]).read_bytes())
-        self.checker = Checker(dut, Rules(**told["rules"]))
-        self.board = SimulatedBoard(dut, self, case.base, SECOND)
-        self.cycles = 0
-        self.results: list[dict[str, Any]] = []
-
-    @property
-    def image(self) -> bytearray:
-        """The bytes of the memory that is there now."""
-        return self.memory.image
-
-    def step(self) -> None:
-        """One rising edge."""
-        self.cycles += 1
-        self.checker.step(self.cycles)
-        self.memory.step(self.cycles)
+        super().__init__(dut, told, Path(told["image"]).read_bytes())
 
     async def _behave(self, case: MemoryCase) -> None:
         """Another memory with the same bytes, while nothing is under way."""
@@ -116,17 +91,5 @@ class Runs:
 @cocotb.test()
 async def chip_replay(dut: Any) -> None:
     """Every run."""
-    told = arguments()
-    dut.rst.value = 1
-    Clock(dut.clk, PERIOD_STEPS, "step").start(start_high=False)
-    edge = RisingEdge(dut.clk)
-    runs = Runs(dut, told)
-    await edge
-    await edge
-    dut.rst.value = 0
-    task = cocotb.start_soon(bridge(runs.go)())
-    while not task.done():
-        await edge
-        runs.step()
-    task.result()
-    report({"simulator": simulator(), "runs": runs.results})
+    results = await Runs(dut, arguments()).run()
+    report({"simulator": simulator(), "runs": results})

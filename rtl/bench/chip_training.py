@@ -13,47 +13,29 @@ from pathlib import Path
 from typing import Any
 
 import cocotb
-from cocotb.clock import Clock
-from cocotb.task import bridge
-from cocotb.triggers import RisingEdge
 
 from nofm.dataflow.accelerator import from_toml
 from nofm.rtl.driver import ChipError, Driver, TimeOut
 from nofm.rtl.program.sizes import HALF_BYTES
 from nofm.rtl.program.training import DrivenMachine, Example, memory_bytes, program_at, train
 
-from .axi import Memory, MemoryCase
-from .axi_check import Checker, Rules
-from .board import SimulatedBoard
 from .cases import arguments, report
-from .chip_replay import POLL_CYCLES, SECOND
-from .engine import PERIOD_STEPS, simulator
+from .chip_host import POLL_CYCLES, SECOND, ChipHost
+from .engine import simulator
 
 
-class Training:
-    """A training run by a driver in a thread."""
+class Training(ChipHost):
+    """A training run."""
 
     def __init__(self, dut: Any, told: dict[str, Any]) -> None:
-        self.told = told
         self.accelerator = from_toml(told["hardware"], "the accelerator")
         self.example = Example(**told["example"])
-        self.step_ = self.example.step(self.accelerator)
-        case = MemoryCase(**told["memory"])
-        self.memory = Memory(dut, case, bytes(memory_bytes(self.step_)))
-        self.checker = Checker(dut, Rules(**told["rules"]))
-        self.board = SimulatedBoard(dut, self.memory, case.base, SECOND)
-        self.cycles = 0
-        self.results: list[dict[str, Any]] = []
-
-    def step(self) -> None:
-        """One rising edge."""
-        self.cycles += 1
-        self.checker.step(self.cycles)
-        self.memory.step(self.cycles)
+        self.programs = self.example.step(self.accelerator)
+        super().__init__(dut, told, bytes(memory_bytes(self.programs)))
 
     def go(self) -> None:
         """What a host does."""
-        told, step = self.told, self.step_
+        told, step = self.told, self.programs
         driver = Driver(self.board, self.accelerator, poll_seconds=POLL_CYCLES * SECOND)
         driver.reset()
         driver.allow_writes(0, HALF_BYTES * step.elements)
@@ -72,17 +54,5 @@ class Training:
 @cocotb.test()
 async def chip_training(dut: Any) -> None:
     """All steps."""
-    told = arguments()
-    dut.rst.value = 1
-    Clock(dut.clk, PERIOD_STEPS, "step").start(start_high=False)
-    edge = RisingEdge(dut.clk)
-    training = Training(dut, told)
-    await edge
-    await edge
-    dut.rst.value = 0
-    task = cocotb.start_soon(bridge(training.go)())
-    while not task.done():
-        await edge
-        training.step()
-    task.result()
-    report({"simulator": simulator(), "steps": training.results})
+    results = await Training(dut, arguments()).run()
+    report({"simulator": simulator(), "steps": results})

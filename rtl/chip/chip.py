@@ -20,9 +20,6 @@ from nofm.rtl.hierarchy import Unit, place
 from nofm.rtl.program.descriptors import ProgramFormat
 from nofm.rtl.program.sizes import ADDRESS_BITS, HALF_BYTES, RUN_BITS, ChipSizes
 
-PROGRAM = 0
-"""Lane of the fetcher among those who read memory; the readers of the datapath follow."""
-
 
 def chip_bus(sizes: ChipSizes) -> Bus:
     """The bus of a chip."""

@@ -12,9 +12,10 @@ from nofm.dataflow.accelerator import Accelerator
 from nofm.rtl.axi.bus import Bus
 from nofm.rtl.axi.ports import lite_ports, mark
 from nofm.rtl.axi.registers import Registers
+from nofm.rtl.chip.chunks import client_command, client_word
 from nofm.rtl.chip.counters import Counters
 from nofm.rtl.chip.dispatcher import WAITS, Dispatcher, job_ports
-from nofm.rtl.chip.fetcher import Fetcher, program_beat, program_command
+from nofm.rtl.chip.fetcher import Fetcher
 from nofm.rtl.chip.register_file import (
     ALL_COUNTERS,
     CONFLICTS,
@@ -86,10 +87,10 @@ class Control(Unit):
             "irq": Out(1),
             "command_valid": Out(1),
             "command_ready": In(1),
-            "command_data": Out(sum(program_command(bus).values())),
+            "command_data": Out(sum(client_command(bus).values())),
             "in_valid": In(1),
             "in_ready": Out(1),
-            "in_data": In(sum(program_beat(bus).values())),
+            "in_data": In(sum(client_word(bus).values())),
         }
         for unit in form.units:
             ports |= job_ports(unit.name, unit.width)

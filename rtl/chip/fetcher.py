@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from nofm.rtl.axi.bus import Bus
 from nofm.rtl.axi.queue import Queue
+from nofm.rtl.chip.chunks import client_command, client_word
 from nofm.rtl.fields import split
 from nofm.rtl.hierarchy import Unit, place
 from nofm.rtl.program.descriptors import PROGRAM_BITS, WORD_BITS, WORD_BYTES, ProgramFormat
@@ -18,16 +19,6 @@ CHUNKS = 4
 
 LEAST_QUEUE = 64
 """Words: 8 beats of the widest bus, and more than memory's latency at a word a cycle."""
-
-
-def program_command(bus: Bus) -> dict[str, int]:
-    """Fields of a command and their widths: address of the first granule; granules, less one."""
-    return {"address": bus.granule_address_bits, "length": bus.length_bits}
-
-
-def program_beat(bus: Bus) -> dict[str, int]:
-    """Fields of what is read, and their widths: data, granules less one, the command's last."""
-    return {"data": bus.data_bits, "granules": bus.lane_bits, "last": 1}
 
 
 class Fetcher(Unit):
@@ -41,8 +32,8 @@ class Fetcher(Unit):
     | start | 1 | in | begin; only when everything of the program before it was taken |
     | address | that of a word | in | of the program, in words of 8 bytes; read with `start` |
     | words | 22 | in | of the program; read with `start` |
-    | command_valid, command_ready, command_data | 1, 1, `program_command` | out, in, out | |
-    | in_valid, in_ready, in_data | 1, 1, `program_beat` | in, out, in | what was read |
+    | command_valid, command_ready, command_data | 1, 1, `client_command` | out, in, out | |
+    | in_valid, in_ready, in_data | 1, 1, `client_word` | in, out, in | what was read |
     | word_valid, word_ready, word_data | 1, 1, 64 | out, in, out | the program's words |
 
     The first command stands in the cycle after `start`. A beat is taken when all words of the one
@@ -62,10 +53,10 @@ class Fetcher(Unit):
                 "words": In(PROGRAM_BITS),
                 "command_valid": Out(1),
                 "command_ready": In(1),
-                "command_data": Out(sum(program_command(bus).values())),
+                "command_data": Out(sum(client_command(bus).values())),
                 "in_valid": In(1),
                 "in_ready": Out(1),
-                "in_data": In(sum(program_beat(bus).values())),
+                "in_data": In(sum(client_word(bus).values())),
                 "word_valid": Out(1),
                 "word_ready": In(1),
                 "word_data": Out(WORD_BITS),
@@ -83,7 +74,7 @@ class Fetcher(Unit):
         left = Signal(PROGRAM_BITS)
         room = Signal(range(self.depth + 1), init=self.depth)
         asks, asked, leaves = Signal(range(chunk + 1)), Signal(), Signal()
-        command = split(program_command(bus), self.command_data)
+        command = split(client_command(bus), self.command_data)
         m.d.comb += [
             asks.eq(Mux(left < chunk, left, chunk)),
             self.command_valid.eq((left != 0) & ~(room < chunk)),
@@ -100,7 +91,7 @@ class Fetcher(Unit):
             m.d.sync += [address.eq(self.address), left.eq(self.words)]
         with m.Elif(asked):
             m.d.sync += [address.eq(address + asks), left.eq(left - asks)]
-        self._take(m, queue, split(program_beat(bus), self.in_data))
+        self._take(m, queue, split(client_word(bus), self.in_data))
         return m
 
     def _take(self, m: Module, queue: Queue, beat: dict[str, Value]) -> None:

@@ -29,8 +29,6 @@ COUNTER_BITS = 48
 CONTROL_OFFSET, COUNTER_OFFSET, UNIT_OFFSET = 0x100, 0x200, 0x300
 """Where parts begin: what a chip has more or fewer of never moves the others."""
 
-EVENTS = ("done", "error")
-
 COUNTERS: dict[str, str] = {
     "cycles": "Cycles in which a program was under way.",
     "waits_words": "Of these, cycles in which the dispatcher had no word of the program.",

@@ -45,13 +45,6 @@ def by_tap(layer: WeightLayer, weight: Array) -> Array:
     return np.ascontiguousarray(split.transpose(0, 3, 2, 1))
 
 
-def as_torch(layer: WeightLayer, taps: Array) -> Array:
-    """The inverse of `by_tap`."""
-    groups, _, large, small = taps.shape
-    kernel = layer.kernel if isinstance(layer, Convolution) else ()
-    return np.ascontiguousarray(taps.transpose(0, 3, 2, 1)).reshape(groups * small, large, *kernel)
-
-
 def form_halves(taps: Array, pattern: Pattern, *, large: bool) -> Halves:
     """A compressed form of a weight from `by_tap`, along the channels of the large or small map."""
     dense = taps if large else np.ascontiguousarray(taps.swapaxes(2, 3))

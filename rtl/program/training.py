@@ -8,7 +8,7 @@ writes the gradient of the loss, and runs the backward program, which updates al
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -90,7 +90,7 @@ class GoldenMachine:
 
     def read(self, address: int, size: int) -> bytes:
         """Bytes of memory."""
-        return self.memory.tobytes()[address : address + size]
+        return self.memory.view(np.uint8)[address : address + size].tobytes()
 
     def write(self, address: int, data: bytes) -> None:
         """Write bytes of memory."""
@@ -228,9 +228,8 @@ def train(machine: Machine, example: Example, step: TrainingStep, steps: int) ->
     for _ in range(steps):
         machine.write(HALF_BYTES * step.input.address, map_halves(step.input, x).tobytes())
         first = dict(machine.run(forward))
-        # Up to its end, as `map_values` finds it by its address.
-        given = machine.read(0, HALF_BYTES * (output.address + output.elements))
-        logits = map_values(output, np.frombuffer(given, np.uint16))
+        given = machine.read(HALF_BYTES * output.address, HALF_BYTES * output.elements)
+        logits = map_values(replace(output, address=0), np.frombuffer(given, np.uint16))
         loss, back = loss_and_gradient(logits, labels)
         machine.write(HALF_BYTES * gradient.address, map_halves(gradient, back).tobytes())
         second = dict(machine.run(backward))

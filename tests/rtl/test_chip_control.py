@@ -17,10 +17,10 @@ from nofm.rtl.axi.bus import Bus, read_command, read_word, write_command
 from nofm.rtl.axi.ports import lite_ports, mark, read_ports, write_ports
 from nofm.rtl.axi.read_master import ReadMaster
 from nofm.rtl.axi.write_master import WriteMaster
+from nofm.rtl.chip.chunks import client_command, client_word
 from nofm.rtl.chip.control import Control
 from nofm.rtl.chip.counters import Counters
 from nofm.rtl.chip.dispatcher import job_ports
-from nofm.rtl.chip.fetcher import program_beat, program_command
 from nofm.rtl.chip.gate import INSIDE, BusGate
 from nofm.rtl.chip.window import WriteWindow
 from nofm.rtl.fields import pack, split
@@ -74,11 +74,11 @@ class Shell(Unit):
             for name, member in ports.items():
                 a, b = getattr(unit, name), getattr(gate, name.replace("m_axi", INSIDE, 1))
                 m.d.comb += b.eq(a) if member.flow is Out else a.eq(b)
-        command = split(program_command(BUS), control.command_data)
+        command = split(client_command(BUS), control.command_data)
         given = split(read_command(BUS), reader.command_data)
         word, beat = (
             split(read_word(BUS), reader.out_data),
-            split(program_beat(BUS), control.in_data),
+            split(client_word(BUS), control.in_data),
         )
         m.d.comb += [
             reader.command_valid.eq(control.command_valid),

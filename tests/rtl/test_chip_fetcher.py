@@ -11,7 +11,8 @@ from amaranth.sim import Simulator
 
 from nofm.dataflow.accelerator import load
 from nofm.rtl.axi.bus import Bus
-from nofm.rtl.chip.fetcher import CHUNKS, LEAST_QUEUE, Fetcher, program_beat, program_command
+from nofm.rtl.chip.chunks import client_command, client_word
+from nofm.rtl.chip.fetcher import CHUNKS, LEAST_QUEUE, Fetcher
 from nofm.rtl.fields import pack, unpack
 from nofm.rtl.program.descriptors import Operation, ProgramFormat
 from nofm.rtl.program.sizes import BUS_BITS
@@ -53,7 +54,7 @@ def fetched(bits: int, count: int, moves: float, held: int) -> tuple[list[int], 
             if ready:
                 context.set(unit.in_data, beats[0][1])
             if context.get(unit.command_valid) and context.get(unit.command_ready):
-                command = unpack(program_command(unit.bus), context.get(unit.command_data))
+                command = unpack(client_command(unit.bus), context.get(unit.command_data))
                 size = (command["length"] + 1) // 4
                 assert command["address"] == 4 * at
                 assert command["length"] % 4 == 3
@@ -66,7 +67,7 @@ def fetched(bits: int, count: int, moves: float, held: int) -> tuple[list[int], 
                         "granules": 4 * len(part) - 1,
                         "last": int(first + bits // 64 >= size),
                     }
-                    beats.append((cycles + 9, pack(program_beat(unit.bus), values)))
+                    beats.append((cycles + 9, pack(client_word(unit.bus), values)))
                 at += size
                 asked += size
             if ready and context.get(unit.in_ready):
