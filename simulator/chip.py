@@ -1,0 +1,799 @@
+"""A chip's programs, cycle by cycle: control, loads and stores, their way to memory and back.
+
+What moves is counted, not computed: queues have levels, runs have addresses, and nothing has
+values. Each part below stands for the unit of the same name of `nofm.rtl.chip` and `nofm.rtl.axi`,
+register by register, so cycles are the hardware's and no constant is fitted. In every cycle parts
+are stepped from memory's end of a stream to its beginning: what one leaves in a queue is seen by
+the next one in the next cycle, as through a register.
+
+The array with its feeders is one part, whose jobs come with the cycles that the array takes for
+them (`nofm.simulator.timing`), and so are the units for vectors, updates and forms.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+Array = np.ndarray[Any, Any]
+
+UNITS = (
+    "load_activations",
+    "load_weights",
+    "array",
+    "feed_activations",
+    "feed_weights",
+    "collect",
+    "store",
+    "vector",
+    "update",
+    "prune",
+)
+"""Units in the order of their bits in a descriptor's `wait`."""
+
+READERS = (
+    "program",
+    "load_activations",
+    "load_weights",
+    "vector_a",
+    "vector_b",
+    "update_weight",
+    "update_momentum",
+    "update_gradient",
+    "prune_dense",
+)
+"""Clients that read memory, in the order of their turns."""
+
+WRITERS = (
+    "store",
+    "vector_result",
+    "update_new_weight",
+    "update_new_momentum",
+    "update_half",
+    "update_rows",
+    "update_columns",
+    "prune_rows",
+    "prune_columns",
+)
+"""Clients that write memory, in the order of their turns."""
+
+WAITS = ("words", "idle", "unit", "end")
+"""What the dispatcher waits for."""
+
+
+def _record(*names: str) -> np.dtype[Any]:
+    return np.dtype([(name, np.int64) for name in names])
+
+
+MACHINE = _record(
+    "halves",
+    "most_results",
+    "kept_ways",
+    "fetch_depth",
+    "fetch_chunk",
+    "latency",
+    "beats",
+    "cycles",
+    "outstanding",
+    "chunk_beats",
+    "client_beats",
+    "master_beats",
+    "unpack_room",
+)
+"""A chip and its memory.
+
+halves: FP16 elements of a beat. most_results: results that a store reads at once.
+kept_ways: blocks of kept elements that a load takes at once.
+fetch_depth, fetch_chunk: words of the program's queue, and of a command for it.
+latency: cycles from an address to its first beat, and from a write's last beat to its answer.
+beats, cycles: so many beats move in so many cycles, read and written together.
+outstanding: bursts of a kind under way at most.
+chunk_beats: beats of a chunk, and of a burst. client_beats, master_beats: of queues.
+"""
+
+DESCRIPTOR = _record("words", "wait", "operation", "job", "last")
+"""words: of the payload. wait: units that must be idle, a bit each. operation: its number among
+`OPERATIONS`. job: number of its job. last: whether the program ends with it."""
+
+OPERATIONS = ("barrier", "load_activations", "load_weights", "product", "store") + UNITS[7:]
+
+MOVE = _record("run", "runs", "length", "item", "items", "block", "blocks")
+"""A load or a store. run, runs: first of its `addresses`, and how many. length: FP16 elements of
+each, less one. item, items: pieces that a load writes, or rows that a store reads: first one's
+place among `items`, and how many. block, blocks: likewise of a weight load's `blocks`."""
+
+PRODUCT = _record("cycles", "activations", "weights", "units", "results")
+"""A step of the array. cycles: of the array from its operands to its last result. activations,
+weights: cycles in which its feeders read all. units: those that get a job, a bit each. results:
+cycles before the array's end in which the last result leaves it."""
+
+RESULT = ("cycles", *(f"waits_{name}" for name in WAITS), *(f"busy_{name}" for name in UNITS))
+"""What a run gives, in cycles: of the program; in which the dispatcher waits; in which units have a
+job."""
+
+RING = 1024
+"""Places of a ring of things under way: more than can be."""
+
+BUFFER = 4
+"""Places of a queue between a stream and a unit."""
+
+# Numba sees no strings: numbers of what is named above.
+_LOAD_A, _LOAD_W, _ARRAY, _FEED_A, _FEED_W, _COLLECT, _STORE = range(7)
+_BARRIER, _PRODUCT, _STORES = 0, 3, 4
+
+CLIENT = _record(
+    # The walk over runs: next one, end, cycle from which on they come, elements less one.
+    *("run", "end", "first", "length"),
+    # The command that is cut into chunks: whether there is one, its address, what is left.
+    *("command", "at", "left"),
+    # Words of its queue that are not asked for (read) or not taken (write); the queue's level, the
+    # register behind it, and all words that left and came.
+    *("room", "level", "out", "left_words", "came"),
+)
+
+REGROUP = _record(
+    *("room", "written", "level"),
+    # The group on its way out, and the one that stands there.
+    *("full", "full_with", "full_count", "out", "out_with", "out_count"),
+)
+
+READ_MASTER = _record(
+    # All chunks that came, that left the source, and that the alignment took.
+    *("came", "asked", "aligned"),
+    # The burst that is next: whether there is one, its beat in the window, beats left of the chunk.
+    *("burst", "place", "left"),
+    *("room", "under_way", "beats", "beats_out"),
+    # The chunk that beats are taken for: whether there is one, beats left behind this one.
+    *("active", "chunk", "first", "more"),
+    # A beat that was turned; a word that is left of the one before it.
+    *("full", "now", "now_first", "now_last", "rest", "rest_of"),
+    # Words on their way to the clients: all that left and came.
+    *("sink", "sunk"),
+    "served",
+)
+
+WRITE_MASTER = _record(
+    *("came", "left_source", "left_waiting"),
+    *("burst", "chunk", "place", "left"),
+    *("whole", "ahead", "beats", "beats_out", "beats_left", "beats_came"),
+    # The chunk that words are taken for: beats left behind this one, place in the burst.
+    *("active", "aligns", "first", "more", "align_place"),
+    *("full", "now_ends", "words", "answers_left", "answers_came"),
+    # The owner of the command that memory has answered, or -1; who was served last.
+    *("done", "served"),
+)
+
+WINDOW = _record(
+    # All chunks that came, that were checked, that left, and whose words have all left.
+    *("came", "checked", "left", "through"),
+    # Words of the chunk that left, and those that wait here.
+    *("count", "words"),
+    # Chunks whose words are on their way here, and how many words were sent of the next one.
+    *("goes", "sent"),
+)
+
+MEMORY = _record(
+    *("credit", "offers", "takes", "reads_wait"),
+    # Beats that are to be read: all that left and came. Bursts to write: likewise, and their beats.
+    *("read", "reads", "written", "writes", "beats", "answers_left", "answers", "answer"),
+)
+
+# What is known of a chunk.
+_OWNER, _WORDS, _BEATS, _OFFSET, _COMPLETES, _ENDS, _TAIL, _START = range(8)
+
+
+@njit(cache=True)
+def _chunk_words(client, halves, chunk_beats):  # type: ignore[no-untyped-def]
+    """Words of the chunk that a client's command has next."""
+    return min(chunk_beats - client.at // halves % chunk_beats, client.left // halves + 1)
+
+
+@njit(cache=True)
+def _choose(clients, last, halves, chunk_beats):  # type: ignore[no-untyped-def]
+    """The first client behind the last one that has a chunk which it may have now, or -1."""
+    for k in range(len(clients)):
+        number = (last + 1 + k) % len(clients)
+        each = clients[number]
+        if each.command and _chunk_words(each, halves, chunk_beats) <= each.room:
+            return number
+    return -1
+
+
+@njit(cache=True)
+def _serve(client, number, chunk, halves, chunk_beats):  # type: ignore[no-untyped-def]
+    """Cut a chunk off a client's command; it has room for it."""
+    words = _chunk_words(client, halves, chunk_beats)
+    length = min(client.left, words * halves - 1)
+    offset = client.at % halves
+    chunk[_OWNER], chunk[_WORDS], chunk[_OFFSET] = number, words, offset
+    chunk[_BEATS] = (offset + length) // halves + 1
+    chunk[_COMPLETES] = length % halves + offset >= halves
+    chunk[_ENDS] = length == client.left
+    chunk[_TAIL] = length % halves
+    chunk[_START] = client.at // halves % chunk_beats
+    client.at += length + 1
+    client.left -= length + 1
+    client.room -= words
+    client.command = not chunk[_ENDS]
+
+
+@njit(cache=True)
+def _ask(client, addresses, cycle, ready):  # type: ignore[no-untyped-def]
+    """The walk's next run becomes a command if `ready`; whether it did."""
+    if not ready or client.run >= client.end or cycle < client.first:
+        return False
+    client.command, client.at, client.left = 1, addresses[client.run], client.length
+    client.run += 1
+    return True
+
+
+@njit(cache=True)
+def _leave(client, ready):  # type: ignore[no-untyped-def]
+    """A cycle at the end of a client's queue, which is deep: whether a word leaves."""
+    leaves = client.out and ready
+    pops = client.level > 0 and (ready or not client.out)
+    client.level -= pops
+    client.out = pops or (client.out and not ready)
+    client.left_words += leaves
+    return leaves
+
+
+@njit(cache=True)
+def _regroup(r, comes, size, beside, out_ready):  # type: ignore[no-untyped-def]
+    """A cycle of a `Regroup`: whether a size is taken.
+
+    Args:
+        comes: elements that come.
+        size: elements of the next group, less one, or -1.
+        beside: what goes with it.
+        out_ready: whether a group that stands at the output leaves.
+    """
+    step = r.full and (not r.out or out_ready)
+    takes = size >= 0 and r.level > size and (not r.full or step)
+    leaves = size + 1 if takes else 0
+    r.room += leaves - comes
+    r.level += r.written - leaves
+    r.written = comes
+    if step:
+        r.out, r.out_with, r.out_count = 1, r.full_with, r.full_count
+    elif out_ready:
+        r.out = 0
+    if takes:
+        r.full, r.full_with, r.full_count = 1, beside, size
+    elif step:
+        r.full = 0
+    return takes
+
+
+@njit(cache=True)
+def _next_burst(m, chunk):  # type: ignore[no-untyped-def]
+    """The first burst of a chunk."""
+    m.burst, m.place, m.left = 1, chunk[_START], chunk[_BEATS]
+
+
+@njit(cache=True)
+def _take_burst(m, chunk_beats):  # type: ignore[no-untyped-def]
+    """The next burst leaves: its beats."""
+    beats = min(chunk_beats - m.place, m.left)
+    m.place = 0
+    m.left -= beats
+    m.burst = m.left > 0
+    return beats
+
+
+@njit(cache=True)
+def _read_words(m, chunks, clients, granules, sink, halves):  # type: ignore[no-untyped-def]
+    """Beats of memory become words in their clients' queues; whether a beat did."""
+    ready = m.sunk - m.sink != BUFFER
+    if m.sink < m.sunk:
+        owner, count = sink[m.sink % RING]
+        client = clients[owner]
+        granules[owner, client.came % RING] = count
+        client.came += 1
+        client.level += 1
+        m.sink += 1
+    now = chunks[m.now % RING]
+    whole = now[_OFFSET] == 0 or (m.now_first and m.now_last)
+    fills = m.now_first and not whole
+    if fills:
+        step = m.full and (not m.rest or ready)
+    else:
+        step = m.full and not m.rest and ready
+    if (m.rest or (m.full and not fills)) and ready:
+        of = chunks[m.rest_of % RING] if m.rest else now
+        last = m.rest or (m.now_last and (whole or now[_COMPLETES]))
+        sink[m.sunk % RING, 0] = of[_OWNER]
+        sink[m.sunk % RING, 1] = of[_TAIL] if last else halves - 1
+        m.sunk += 1
+    if step and m.now_last and not whole and not now[_COMPLETES]:
+        m.rest, m.rest_of = 1, m.now
+    elif ready:
+        m.rest = 0
+    takes = m.active and m.beats_out and (not m.full or step)
+    ends = takes and m.more == 0
+    if takes:
+        m.full, m.now, m.now_first, m.now_last = 1, m.chunk, m.first, ends
+        m.first = 0
+        m.more -= 1
+    elif step:
+        m.full = 0
+    pops = m.beats > 0 and (takes or not m.beats_out)
+    m.beats -= pops
+    m.beats_out = pops or (m.beats_out and not takes)
+    if not m.active or ends:
+        m.active = m.aligned < m.asked
+        if m.active:
+            m.chunk, m.first = m.aligned, 1
+            m.more = chunks[m.chunk % RING, _BEATS] - 1
+            m.aligned += 1
+    return takes
+
+
+@njit(cache=True)
+def _read(m, chunks, clients, granules, sink, size, memory, due, cycle, trace):  # type: ignore[no-untyped-def]
+    """A cycle of a `ReadMaster`, and of memory's read channels but for the next beat's offer."""
+    waits = m.asked - m.aligned != size.outstanding + 2
+    takes = _read_words(m, chunks, clients, granules, sink, size.halves)
+    came_last = False
+    if memory.offers:
+        m.beats += 1
+        came_last = due[memory.read % RING, 1] == 1
+        memory.read += 1
+        _note(trace, 1, cycle)
+    asks = m.burst and m.room >= size.chunk_beats and m.under_way != size.outstanding
+    beats = 0
+    had = m.burst
+    if asks:
+        _note(trace, 0, cycle)
+        beats = _take_burst(m, size.chunk_beats)
+        for beat in range(beats):
+            due[memory.reads % RING, 0] = cycle + size.latency
+            due[memory.reads % RING, 1] = beat == beats - 1
+            memory.reads += 1
+    if m.came > m.asked and waits and (not had or (asks and not m.burst)):
+        _next_burst(m, chunks[m.asked % RING])
+        m.asked += 1
+    m.room += takes - beats
+    m.under_way += asks - came_last
+
+
+@njit(cache=True)
+def _write(m, chunks, window, ends, answers, size, memory, lengths, cycle, trace):  # type: ignore[no-untyped-def]
+    """A cycle of a `WriteMaster`, and of memory's write channels but for what comes next."""
+    source_ready = m.came - m.left_source != BUFFER
+    waits = m.left_source - m.left_waiting != size.outstanding + 2
+    words_ready = m.words != BUFFER
+    beats_ready = m.beats != size.master_beats
+    # B.
+    room = m.answers_came - m.answers_left != size.outstanding
+    m.done = -1
+    if memory.answer:
+        m.done = answers[m.answers_left % RING]
+        m.answers_left += 1
+        memory.answer = 0
+        _note(trace, 4, cycle)
+    # AW.
+    asks = m.burst and m.whole != 0 and room
+    had = m.burst
+    if asks:
+        chunk = chunks[m.chunk % RING]
+        lengths[memory.writes % RING] = _take_burst(m, size.chunk_beats)
+        memory.writes += 1
+        ended = not m.burst and chunk[_ENDS]
+        answers[m.answers_came % RING] = chunk[_OWNER] if ended else -1
+        m.answers_came += 1
+        _note(trace, 2, cycle)
+    # W.
+    moves = m.beats_out and (m.ahead > 1 or (m.ahead == 1 and asks)) and memory.takes
+    sent = moves and ends[m.beats_left % RING]
+    if moves:
+        m.beats_left += 1
+        memory.beats += 1
+        _note(trace, 3, cycle)
+    pops = m.beats > 0 and (moves or not m.beats_out)
+    m.beats -= pops
+    m.beats_out = pops or (m.beats_out and not moves)
+    # Words become beats.
+    step = m.full and beats_ready
+    if step:
+        ends[m.beats_came % RING] = m.now_ends
+        m.beats_came += 1
+        m.beats += 1
+    m.whole += (step and m.now_ends) - asks
+    m.ahead += asks - sent
+    aligned = chunks[m.aligns % RING]
+    final = m.more == 0
+    needs = not (final and aligned[_COMPLETES])
+    takes = m.active and (m.words > 0 or not needs) and (not m.full or step)
+    if takes:
+        m.words -= needs
+        m.full = 1
+        m.now_ends = final or m.align_place == size.chunk_beats - 1
+        m.align_place = (m.align_place + 1) % size.chunk_beats
+        m.more -= 1
+    elif step:
+        m.full = 0
+    if (not had or (asks and not m.burst)) and m.left_waiting < m.left_source:
+        m.chunk = m.left_waiting
+        _next_burst(m, chunks[m.chunk % RING])
+        m.left_waiting += 1
+    if not m.active or (takes and final):
+        m.active = m.came > m.left_source and waits
+        if m.active:
+            m.aligns = m.left_source
+            m.more = chunks[m.aligns % RING, _BEATS] - 1
+            m.align_place = chunks[m.aligns % RING, _START]
+            m.left_source += 1
+    # The window.
+    checked_ready = window.checked - window.left != BUFFER
+    waiting_ready = window.checked - window.through != BUFFER
+    if window.words and window.through < window.checked and words_ready:
+        window.words -= 1
+        m.words += 1
+        window.count += 1
+        if window.count == chunks[window.through % RING, _WORDS]:
+            window.count = 0
+            window.through += 1
+    if window.left < window.checked and source_ready:
+        window.left += 1
+        m.came += 1
+    if window.checked < window.came and checked_ready and waiting_ready:
+        window.checked += 1
+    return moves
+
+
+@njit(cache=True)
+def _write_share(m, chunks, clients, window, words_ready, source_ready, size):  # type: ignore[no-untyped-def]
+    """Words and chunks of the clients come to the window."""
+    goes_ready = window.came - window.goes != BUFFER
+    owner = -1
+    if window.goes < window.came:
+        owner = chunks[window.goes % RING, _OWNER]
+    for number in range(len(clients)):
+        if _leave(clients[number], number == owner and words_ready):
+            window.words += 1
+            window.sent += 1
+            if window.sent == chunks[window.goes % RING, _WORDS]:
+                window.sent = 0
+                window.goes += 1
+    if source_ready and goes_ready:
+        number = _choose(clients, m.served, size.halves, size.chunk_beats)
+        if number >= 0:
+            chunk = chunks[window.came % RING]
+            _serve(clients[number], number, chunk, size.halves, size.chunk_beats)
+            window.came += 1
+            m.served = number
+
+
+@njit(cache=True)
+def _note(trace, channel, cycle):  # type: ignore[no-untyped-def]
+    """Keep when something moved on AR, R, AW, W or B."""
+    count = trace[channel, 0]
+    if count + 1 < trace.shape[1]:
+        trace[channel, count + 1] = cycle
+    trace[channel, 0] = count + 1
+
+
+@njit(cache=True)
+def _memory(memory, due, lengths, answer_due, size, moved, waits, cycle):  # type: ignore[no-untyped-def]
+    """What memory offers and takes in the next cycle.
+
+    Args:
+        moved: whether a beat was written in this cycle.
+        waits: whether a beat that is read waited at its beginning.
+    """
+    memory.credit = min(memory.credit + size.beats, size.cycles + size.beats - 1)
+    memory.takes = memory.credit >= size.cycles and not waits
+    if moved:
+        memory.credit -= size.cycles
+    while (
+        memory.written < memory.writes and memory.beats >= lengths[memory.written % RING]
+    ):
+        memory.beats -= lengths[memory.written % RING]
+        memory.written += 1
+        answer_due[memory.answers % RING] = cycle + size.latency
+        memory.answers += 1
+    memory.offers = (
+        memory.read < memory.reads
+        and due[memory.read % RING, 0] <= cycle + 1
+        and memory.credit >= size.cycles
+    )
+    if memory.offers:
+        memory.credit -= size.cycles
+    if memory.answers_left < memory.answers:
+        if answer_due[memory.answers_left % RING] <= cycle + 1:
+            memory.answer = 1
+            memory.answers_left += 1
+
+
+LOADER = _record(
+    "busy",
+    "job",
+    # The cycle in which the job was taken.
+    "taken",
+    # Pieces: the next one, their end, and the cycle from which on they come.
+    *("item", "item_end", "first"),
+    # Blocks of kept elements, and those that stand behind their unpacking.
+    *("block", "block_end", "unpacked"),
+)
+
+STORER = _record(
+    *("busy", "job", "commands"),
+    *("item", "item_end", "first"),
+    # Results that are read, that were, and those of the run that no word was asked for, less one.
+    *("reads", "came", "left"),
+)
+
+FETCHER = _record("at", "left", "room", "level", "out", "holds")
+
+
+@njit(cache=True)
+def _start_walk(client, job, cycle):  # type: ignore[no-untyped-def]
+    """A job's runs, from a walker's latency on."""
+    client.run, client.end = job.run, job.run + job.runs
+    client.first, client.length = cycle + 3, job.length
+
+
+@njit(cache=True)
+def _load(unit, job, client, elements, blocks_of, granules, owner, items, blocks, weights, size, cycle):  # type: ignore[no-untyped-def]
+    """A cycle of a `Loader`, whose words come from the queue of `client`."""
+    halves = size.halves
+    finish = elements.out and elements.out_with
+    item = -1
+    if unit.item < unit.item_end and cycle >= unit.first:
+        item = items[unit.item]
+    comes = 0
+    if not weights:
+        if _leave(client, elements.room >= halves):
+            comes = granules[owner, (client.left_words - 1) % RING] + 1
+            client.room += 1
+    else:
+        most = size.kept_ways * 16
+        ready = elements.room >= most
+        if unit.unpacked and ready:
+            comes = unit.unpacked
+        step = not unit.unpacked or ready
+        if step:
+            unit.unpacked = blocks_of.out_with if blocks_of.out else 0
+        halves_in = 0
+        if _leave(client, blocks_of.room >= halves):
+            halves_in = granules[owner, (client.left_words - 1) % RING] + 1
+            client.room += 1
+        block = -1
+        beside = 0
+        if unit.block < unit.block_end and cycle > unit.taken:
+            block, beside = blocks[unit.block, 0], blocks[unit.block, 1]
+        unit.block += _regroup(blocks_of, halves_in, block, beside, step)
+    unit.item += _regroup(elements, comes, item, unit.item + 1 == unit.item_end, True)
+    if finish:
+        unit.busy = 0
+
+
+@njit(cache=True)
+def _store(unit, job, client, results, items, size, done, cycle):  # type: ignore[no-untyped-def]
+    """A cycle of a `Storer`, whose words go to the queue of `client`."""
+    most, halves = size.most_results, size.halves
+    if done:
+        if unit.commands == 0:
+            unit.busy = 0
+        unit.commands -= 1
+    ready = client.level != size.client_beats
+    if results.out and ready:
+        client.level += 1
+        client.room += 1
+    room = results.room >= most
+    step = not unit.came or room
+    comes = unit.came if room else 0
+    words = min(unit.left, halves - 1)
+    if _regroup(results, comes, words, 0, ready):
+        unit.left = job.length if unit.left < halves else unit.left - halves
+    if step:
+        unit.came = unit.reads
+        unit.reads = 0
+        if unit.item < unit.item_end and cycle >= unit.first:
+            unit.reads = items[unit.item]
+            unit.item += 1
+
+
+@njit(cache=True)
+def _fetch(f, client, granules, size, takes):  # type: ignore[no-untyped-def]
+    """A cycle of the `Fetcher`: what leaves its queue, and what comes to it."""
+    ready = f.level != size.fetch_depth
+    pops = f.level > 0 and (takes or not f.out)
+    f.level -= pops
+    f.out = pops or (f.out and not takes)
+    f.room += takes
+    if size.halves == 4:
+        if _leave(client, ready):
+            client.room += 1
+            f.level += 1
+        return
+    holds = f.holds
+    if holds and ready:
+        f.level += 1
+        f.holds -= 1
+    if _leave(client, not holds):
+        client.room += 1
+        f.holds = (granules[0, (client.left_words - 1) % RING] + 1) // 4
+
+
+_IDLE, _HEADER, _PAYLOAD, _CHECK, _WAIT, _OFFER, _END, _DONE = range(8)
+
+
+@njit(cache=True)
+def run(machine, descriptors, words, program, moves, products, fixed, addresses, items, blocks, most, trace):  # type: ignore[no-untyped-def]
+    """Cycles of a program.
+
+    Args:
+        machine: `MACHINE` [1].
+        descriptors: `DESCRIPTOR` [descriptors].
+        words: of the program.
+        program: address of its first FP16 element.
+        moves: `MOVE` [jobs].
+        products: `PRODUCT` [steps].
+        fixed: cycles of other jobs [jobs].
+        addresses: of runs, FP16 elements, int64.
+        items: elements of a load's pieces, or a store's rows, less one (rows: as they are).
+        blocks: FP16 elements and kept ones of a weight load's blocks, the first less one [., 2].
+        most: cycles to give up after.
+        trace: int64 [5, n]: how often AR, R, AW, W and B moved, and in which cycles.
+
+    Returns:
+        `RESULT`, int64; `cycles` is -1 where the program did not end.
+    """
+    size = machine[0]
+    readers, writers = np.zeros(len(READERS), CLIENT), np.zeros(len(WRITERS), CLIENT)
+    for each in readers:
+        each.room = size.client_beats
+    granules = np.zeros((len(readers), RING), np.int64)
+    regroups = np.zeros(4, REGROUP)
+    half = size.halves
+    kept = size.kept_ways * 16
+    for k, (comes, goes) in enumerate(((half, half), (kept, half), (half, 2 * kept), (size.most_results, half))):
+        # ROWS x lanes.
+        lanes = 2
+        while lanes < max(comes, goes):
+            lanes *= 2
+        regroups[k].room = 4 * lanes
+    regroups[2].room = size.unpack_room
+    # A record lives no longer than its array, which therefore needs a name.
+    reads, writes = np.zeros(1, READ_MASTER), np.zeros(1, WRITE_MASTER)
+    windows, memories = np.zeros(1, WINDOW), np.zeros(1, MEMORY)
+    stores, fetchers = np.zeros(1, STORER), np.zeros(1, FETCHER)
+    read, write, window, memory = reads[0], writes[0], windows[0], memories[0]
+    read.room, write.ahead, write.done = size.master_beats, 1, -1
+    read_chunks, write_chunks = np.zeros((RING, 8), np.int64), np.zeros((RING, 8), np.int64)
+    sink, due = np.zeros((RING, 2), np.int64), np.zeros((RING, 2), np.int64)
+    ends, answers = np.zeros(RING, np.int64), np.zeros(RING, np.int64)
+    lengths, answer_due = np.zeros(RING, np.int64), np.zeros(RING, np.int64)
+    loaders, store, fetch = np.zeros(2, LOADER), stores[0], fetchers[0]
+    fetch.room, fetch.left, fetch.at = size.fetch_depth, words, program
+    until = np.zeros(len(UNITS), np.int64)
+    result = np.zeros(len(RESULT), np.int64)
+
+    state, index, number, wait = _HEADER, 0, 0, 0
+    memory.takes = 1
+    for cycle in range(1, most):
+        # Who is busy, as registers say.
+        busy = 0
+        for unit in range(len(UNITS)):
+            here = cycle < until[unit]
+            if unit < 2:
+                here = loaders[unit].busy != 0
+            elif unit == _STORE:
+                here = store.busy != 0
+            if here:
+                busy |= 1 << unit
+                result[1 + len(WAITS) + unit] += 1
+
+        # What readers may have, before their units take words in this cycle.
+        chosen = -1
+        if read.came - read.asked != BUFFER:
+            chosen = _choose(readers, read.served, half, size.chunk_beats)
+        fetches = fetch.left and fetch.room >= size.fetch_chunk
+        waits = memory.read < memory.reads and due[memory.read % RING, 0] <= cycle + 1
+        window_words, window_source = window.words != BUFFER, window.came - window.checked != BUFFER
+        # Units, the ends of what is read and the beginnings of what is written.
+        for k in range(2):
+            unit = loaders[k]
+            _load(
+                unit, moves[unit.job], readers[1 + k], regroups[k], regroups[2], granules,
+                1 + k, items, blocks, k == 1, size, cycle,
+            )
+        takes = fetch.out and (state == _HEADER or state == _PAYLOAD)
+        had_words = fetch.out
+        _fetch(fetch, readers[0], granules, size, takes)
+        done = write.done == 0
+
+        # Memory and the masters.
+        moved = _write(write, write_chunks, window, ends, answers, size, memory, lengths, cycle, trace)
+        _write_share(write, write_chunks, writers, window, window_words, window_source, size)
+        _read(read, read_chunks, readers, granules, sink, size, memory, due, cycle, trace)
+        if chosen >= 0:
+            _serve(readers[chosen], chosen, read_chunks[read.came % RING], half, size.chunk_beats)
+            read.came += 1
+            read.served = chosen
+        _memory(memory, due, lengths, answer_due, size, moved, waits, cycle)
+        _store(store, moves[store.job], writers[0], regroups[3], items, size, done, cycle)
+
+        # Commands.
+        for k in range(1, 3):
+            _ask(readers[k], addresses, cycle, not readers[k].command)
+        _ask(writers[0], addresses, cycle, not writers[0].command)
+        if not readers[0].command and fetches:
+            asked = min(fetch.left, size.fetch_chunk)
+            readers[0].command, readers[0].at, readers[0].left = 1, fetch.at, 4 * asked - 1
+            fetch.at += 4 * asked
+            fetch.left -= asked
+            fetch.room -= asked
+
+        # The dispatcher.
+        result[0] += 1
+        if state == _HEADER or state == _PAYLOAD:
+            result[1] += not had_words
+            if had_words and state == _HEADER:
+                index = 0
+                state = _CHECK if descriptors[number].words == 0 else _PAYLOAD
+            elif had_words:
+                index += 1
+                if index == descriptors[number].words:
+                    state = _CHECK
+        elif state == _CHECK:
+            state = _WAIT
+        elif state == _WAIT:
+            if descriptors[number].wait & busy:
+                result[2] += 1
+            else:
+                state = _OFFER
+        elif state == _OFFER:
+            each = descriptors[number]
+            taken = True
+            if 1 <= each.operation <= 2:
+                unit = loaders[each.operation - 1]
+                taken = not unit.busy
+                if taken:
+                    job = moves[each.job]
+                    unit.busy, unit.job, unit.taken = 1, each.job, cycle
+                    unit.item, unit.item_end, unit.first = job.item, job.item + job.items, cycle + 5
+                    unit.block, unit.block_end = job.block, job.block + job.blocks
+                    _start_walk(readers[each.operation], job, cycle)
+            elif each.operation == _STORES:
+                taken = not store.busy
+                if taken:
+                    job = moves[each.job]
+                    store.busy, store.job, store.commands = 1, each.job, job.runs - 1
+                    store.item, store.item_end, store.first = job.item, job.item + job.items, cycle + 7
+                    store.left = job.length
+                    _start_walk(writers[0], job, cycle)
+            elif each.operation == _PRODUCT:
+                product = products[each.job]
+                for unit in range(_ARRAY, _COLLECT + 1):
+                    if product.units >> unit & 1:
+                        until[unit] = cycle
+                until[_ARRAY] = max(until[_ARRAY], cycle + 1 + product.cycles)
+                until[_FEED_A] = cycle + 1 + product.activations
+                until[_FEED_W] = cycle + 1 + product.weights
+                until[_COLLECT] = max(until[_COLLECT], cycle + 1 + product.results)
+            elif each.operation > _STORES:
+                unit = each.operation - _STORES + _STORE
+                taken = cycle >= until[unit]
+                if taken:
+                    until[unit] = cycle + 1 + fixed[each.job]
+            if not taken:
+                result[3] += 1
+            elif each.last:
+                state = _END
+            else:
+                number += 1
+                state = _HEADER
+        elif state == _END:
+            if busy:
+                result[4] += 1
+            else:
+                state = _DONE
+        else:
+            return result
+    result[0] = -1
+    return result
