@@ -752,7 +752,7 @@ def run(machine, descriptors, words, program, moves, products, fixed, addresses,
             taken = True
             if 1 <= each.operation <= 2:
                 unit = loaders[each.operation - 1]
-                taken = not unit.busy
+                taken = not busy >> (each.operation - 1) & 1
                 if taken:
                     job = moves[each.job]
                     unit.busy, unit.job, unit.taken = 1, each.job, cycle
@@ -760,7 +760,7 @@ def run(machine, descriptors, words, program, moves, products, fixed, addresses,
                     unit.block, unit.block_end = job.block, job.block + job.blocks
                     _start_walk(readers[each.operation], job, cycle)
             elif each.operation == _STORES:
-                taken = not store.busy
+                taken = not busy >> _STORE & 1
                 if taken:
                     job = moves[each.job]
                     store.busy, store.job, store.commands = 1, each.job, job.runs - 1

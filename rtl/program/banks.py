@@ -26,14 +26,28 @@ def cycles(addresses: Places, banks: int, skew: int, port: int = 1) -> int:
         addresses: int64 [requests, lanes], elements.
         port: elements of a word.
     """
-    words = np.sort(addresses // port, axis=1)
-    new = np.ones(words.shape, np.bool_)
-    new[:, 1:] = words[:, 1:] != words[:, :-1]
+    return int(served(addresses, np.ones(addresses.shape, np.bool_), banks, skew, port).sum())
+
+
+def served(
+    addresses: Places, reads: np.ndarray[Any, np.dtype[np.bool_]], banks: int, skew: int, port: int
+) -> Places:
+    """Cycles of each request, int64 [requests]: as many words as it wants of the bank that it wants
+    most of; 1 where it reads nothing.
+
+    Args:
+        addresses: int64 [requests, lanes], elements.
+        reads: bool [requests, lanes]: lanes that read.
+        port: elements of a word.
+    """
+    words = np.sort(np.where(reads, addresses // port, -1), axis=1)
+    new = words >= 0
+    new[:, 1:] &= words[:, 1:] != words[:, :-1]
     low, high = words % banks, words // banks
     bank = (low + skew * high) % banks
     requests = np.arange(len(words))[:, np.newaxis] * banks
     wanted = np.bincount((requests + bank)[new], minlength=len(words) * banks)
-    return int(wanted.reshape(-1, banks).max(axis=1).sum())
+    return np.maximum(1, wanted.reshape(-1, banks).max(axis=1))
 
 
 def places(nest: Nest, name: str, passes: Places) -> Places:

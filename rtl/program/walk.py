@@ -9,8 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from nofm.kernels.errors import InputError
+
+Places = np.ndarray[Any, np.dtype[np.int64]]
 
 COUNT_BITS = 20
 """Bits of a loop's passes, less one."""
@@ -122,6 +127,28 @@ the first of them. The outermost loop has neither: the walk's end ends it.
                 left[loop] -= 1
             left[:loop] = [values[f"{prefix}count_{i}"] for i in range(loop)]
         yield dict(places)
+
+    def places_of(self, prefix: str, values: Mapping[str, int]) -> dict[str, Places]:
+        """The same at once: int64 [passes] by place."""
+        rounds = np.arange(values[f"{prefix}total"] + 1)
+        digits = []
+        for i in range(self.loops - 1):
+            count = values[f"{prefix}count_{i}"]
+            rounds = rounds + (count - values[f"{prefix}left_{i}"])
+            digits.append(rounds % (count + 1) - (count - values[f"{prefix}left_{i}"]))
+            rounds = rounds // (count + 1)
+        digits.append(rounds)
+        found = {}
+        for place, width in self.places.items():
+            at = np.full(len(rounds), values[f"{prefix}start_{place}"], np.int64)
+            inside = 0
+            for i, digit in enumerate(digits):
+                stride = (values[f"{prefix}step_{place}_{i}"] + inside) % (1 << width)
+                at = at + digit * signed(stride, width)
+                if i < self.loops - 1:
+                    inside += values[f"{prefix}count_{i}"] * stride
+            found[place] = at % (1 << width)
+        return found
 
 
 def signed(value: int, width: int) -> int:

@@ -1,0 +1,321 @@
+"""A chip's program as the simulator takes it: what each of its jobs moves, in numbers.
+
+Simulator and RTL meet here: programs are those that the RTL runs (`nofm.rtl.program`), and their
+cycles are counted by `nofm.simulator.chip`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nofm.dataflow.accelerator import hardware_record
+from nofm.kernels.errors import InputError
+from nofm.rtl.program.banks import served
+from nofm.rtl.program.encoding import Descriptor
+from nofm.rtl.program.feed import POSITION_BITS, map_walk
+from nofm.rtl.program.load import BLOCK, memory_walk, segment_walk
+from nofm.rtl.program.product import Target
+from nofm.rtl.program.sizes import ChipSizes
+from nofm.simulator import chip
+from nofm.simulator.feeding import waited
+from nofm.simulator.timing import PARTS, WS, array_cycles
+
+Array = np.ndarray[Any, Any]
+Values = Mapping[str, int]
+
+ARRAY_CYCLES = 3
+"""Cycles from the array's taking a job to its beginning with it (`nofm.rtl.stce.sequencer`)."""
+
+CHUNK_BEATS, CLIENT_BEATS = 16, 64
+"""`CHUNK_BEATS` and `QUEUE_BEATS` of `nofm.rtl.chip.share`."""
+
+MOST_CYCLES = 1 << 40
+
+FEED_LATENCY, FEED_BEHIND, BEGINS = 22, 17, 2
+
+
+@dataclass(frozen=True)
+class MemoryTime:
+    """How fast a memory is.
+
+    Attributes:
+        latency: cycles from an address to its first beat, and from a write's last beat to its
+            answer.
+        beats, cycles: so many beats of the bus move in so many cycles, read and written together.
+    """
+
+    latency: int
+    beats: int
+    cycles: int
+
+
+class ProgramTime:
+    """A program, ready to be timed with any memory.
+
+    Args:
+        target: the chip.
+        program: its descriptors; the last one has `last`.
+        address: of its first byte in memory.
+
+    Raises:
+        InputError: an operation whose cycles are not known.
+    """
+
+    def __init__(self, target: Target, program: Sequence[Descriptor], address: int = 0) -> None:
+        self.target = target
+        self.address = address
+        self._addresses: list[Array] = []
+        self._items: list[Array] = []
+        self._blocks: list[Array] = []
+        self._lengths = dict.fromkeys(("addresses", "items", "blocks"), 0)
+        self._moves: list[tuple[int, ...]] = []
+        self._products: list[tuple[int, ...]] = []
+        self._known: dict[tuple[Any, ...], Any] = {}
+        self._hardware = np.atleast_1d(hardware_record(target.accelerator))
+        from nofm.rtl.chip.lag import activation_lag
+
+        self._ahead = activation_lag(target.geometry) + 16
+        # Of the array's job at hand: cycles that no step has, cycles of a group, its last drain.
+        self._left, self._unit, self._ends = 0, 0, 0
+        numbers = {unit.name: unit.number for unit in target.format.units}
+        assert tuple(numbers) == chip.UNITS
+        found = []
+        for each in program:
+            wait = sum(1 << numbers[unit] for unit in each.wait)
+            words = target.format.by_name[each.operation].words
+            operation = chip.OPERATIONS.index(each.operation)
+            found.append((words, wait, operation, self._job(each), int(each.last)))
+        self._descriptors = np.array(found, chip.DESCRIPTOR)
+
+    def _job(self, descriptor: Descriptor) -> int:
+        operation, jobs = descriptor.operation, descriptor.jobs
+        if operation in ("load_activations", "load_weights"):
+            return self._load(operation, jobs[operation])
+        if operation == "store":
+            return self._store(jobs["store"])
+        if operation == "product":
+            return self._product(jobs)
+        if operation == "barrier":
+            return 0
+        raise InputError(f"cycles of a chip's {operation} are not known")
+
+    def _keep(self, kind: str, store: list[Array], values: Array) -> int:
+        """Append, and give the first one's place."""
+        first = self._lengths[kind]
+        self._lengths[kind] += len(values)
+        store.append(values)
+        return first
+
+    def _move(self, runs: Values, prefix: str, run: int, items: Array, blocks: Array) -> int:
+        addresses = memory_walk(self.target.sizes).places_of(prefix, runs)["address"]
+        self._moves.append(
+            (
+                self._keep("addresses", self._addresses, addresses),
+                len(addresses),
+                run,
+                self._keep("items", self._items, items),
+                len(items),
+                self._keep("blocks", self._blocks, blocks),
+                len(blocks),
+            )
+        )
+        return len(self._moves) - 1
+
+    def _load(self, unit: str, values: Values) -> int:
+        sizes = self.target.sizes
+        activations = unit == "load_activations"
+        walk = segment_walk(sizes.activation_bits if activations else sizes.weight_bits)
+        starts = walk.places_of("segment_", values)["to"] % sizes.halves
+        items = _pieces(starts, values["length"] + 1, sizes.halves)
+        found = _NO_BLOCKS
+        if not activations:
+            packed = values["compressed"]
+            kept = values["kept"] if packed else values["run"]
+            bits = values["index_bits"] if packed else 0
+            ways = max(1, sizes.halves // BLOCK)
+            found = np.tile(_kept_blocks(kept + 1, bits, ways), (values["memory_total"] + 1, 1))
+        return self._move(values, "memory_", values["run"], items, found)
+
+    def _store(self, values: Values) -> int:
+        sizes = self.target.sizes
+        most, length = min(sizes.columns, sizes.halves), values["length"] + 1
+        rows = np.full(-(-length // most), most, np.int64)
+        rows[-1] = length - (len(rows) - 1) * most
+        items = np.tile(rows, values["segment_total"] + 1)
+        return self._move(values, "memory_", values["run"], items, _NO_BLOCKS)
+
+    def _product(self, jobs: Mapping[str, Values]) -> int:
+        sizes = self.target.sizes
+        feed = jobs["feed_activations"]
+        costs, lanes = self._requests(feed)
+        gather = feed["gather"] + 1
+        beats = -(-costs.shape[1] // gather)
+        visits = costs.shape[0] * (feed["repeats"] + 1)
+        collected = 0
+        if "array" in jobs:
+            self._begin_array(jobs["array"])
+            if "collect" in jobs:
+                self._ends = sizes.columns - 2 - (jobs["collect"]["short_from"] or sizes.columns)
+        array = self._array
+        block = (array["beats"] + 1) * (1 if array["output_stationary"] else array["sums"] + 1)
+        cycles = self._left
+        if array["output_stationary"]:
+            groups = beats // (array["beats"] + 1)
+            if groups <= array["units"] and groups * self._unit < self._left - self._tail:
+                cycles = groups * self._unit
+        self._left -= cycles
+        visit = max(1, (cycles - (0 if self._left else self._tail)) // visits)
+        late, asked = waited(
+            costs,
+            feed["repeats"] + 1,
+            gather,
+            lanes,
+            *(FEED_LATENCY, BEGINS, block, self._unit, visit),
+            *(self._ahead, FEED_BEHIND),
+        )
+        numbers = {unit.name: unit.number for unit in self.target.format.units}
+        units = sum(1 << numbers[unit] for unit in jobs)
+        cycles += int(late) + ARRAY_CYCLES
+        collected = cycles - self._ends if "collect" in jobs or not "array" in jobs else 0
+        self._products.append((cycles, int(asked) + FEED_BEHIND - 2, cycles, units, collected))
+        return len(self._products) - 1
+
+    def _begin_array(self, values: Values) -> None:
+        self._array = values
+        hw, rows, columns = self._hardware, self.target.sizes.rows, self.target.sizes.columns
+        stationary = not values["output_stationary"]
+        outer = values["outer_folds"] * rows + values["rows_last"]
+        v = values["sums"] + 1
+        along = columns if stationary else columns * v
+        n = values["column_folds"] * along + values["columns_last"]
+        if not stationary:
+            n += values["sums_last"] * columns
+        total, *parts = array_cycles(
+            hw,
+            WS if stationary else 1 - WS,
+            v,
+            values["passes"] + 1,
+            (values["beats"] + 1) * sizes_port(self.target.sizes),
+            1,
+            values["vectors"] + 1 if stationary else outer,
+            outer if stationary else values["units"] + 1,
+            (values["beats"] + 1) * sizes_port(self.target.sizes),
+            n,
+        ).tolist()
+        told = dict(zip(PARTS, parts, strict=True))
+        self._left, self._unit = total, values["unit"] + 1
+        self._tail = told["fill"] + (0 if stationary else values["last_drain"])
+
+    def _requests(self, feed: Values) -> tuple[Array, int]:
+        """Cycles of every request of each fold's walk, and lanes of the first fold."""
+        sizes = self.target.sizes
+        key = tuple(feed.values())
+        if key in self._known:
+            return self._known[key]
+        walk = map_walk(sizes)
+        held, inner = (walk.places_of(prefix, feed) for prefix in ("held_", "inner_"))
+        folds, count = feed["outer"] + 1, len(held["at"])
+        lanes = min(sizes.rows, count)
+
+        def sums(name: str) -> Array:
+            padded = np.zeros(folds * sizes.rows, np.int64)
+            padded[:count] = held[name]
+            spread = padded.reshape(folds, 1, sizes.rows) + inner[name][:, np.newaxis]
+            width = walk.places[name]
+            spread = spread.reshape(-1, sizes.rows) % (1 << width)
+            if width == POSITION_BITS:
+                spread = np.where(spread >> (width - 1), spread - (1 << width), spread)
+            return spread
+
+        c, y, x = (sums(name) for name in ("c", "y", "x"))
+        there = np.arange(folds * sizes.rows).reshape(folds, 1, sizes.rows) < count
+        reads = np.broadcast_to(there, (folds, len(inner["at"]), sizes.rows)).reshape(c.shape)
+        reads = reads & (y >= 0) & (y < feed["size_y"]) & (x >= 0) & (x < feed["size_x"])
+        reads &= (c < feed["size_c"]) & (c + feed["take"] >= 0)
+        found = served(sums("at"), reads, sizes.activation_banks, feed["skew"], sizes.port)
+        self._known[key] = found.reshape(folds, -1), lanes
+        return self._known[key]
+
+    def machine(self, memory: MemoryTime) -> Array:
+        """The chip with a memory: `MACHINE` [1]."""
+        target = self.target
+        sizes = target.sizes
+        depth = max(64, 1 << (2 * target.format.longest - 1).bit_length())
+        ways = max(1, sizes.halves // BLOCK)
+        machine = np.zeros(1, chip.MACHINE)
+        for name, value in {
+            "halves": sizes.halves,
+            "most_results": min(sizes.columns, sizes.halves),
+            "kept_ways": ways,
+            "fetch_depth": depth,
+            "fetch_chunk": depth // 4,
+            "latency": memory.latency,
+            "beats": memory.beats,
+            "cycles": memory.cycles,
+            "outstanding": 8,
+            "chunk_beats": CHUNK_BEATS,
+            "client_beats": CLIENT_BEATS,
+            "master_beats": 128,
+            "unpack_room": 4 << (max(sizes.halves, ways * (BLOCK + sizes.index_bits)) - 1).bit_length(),
+        }.items():
+            machine[name] = value
+        return machine
+
+    def run(self, memory: MemoryTime, trace: Array | None = None) -> dict[str, int]:
+        """Cycles, by the names in `nofm.simulator.chip.RESULT`."""
+        joined = [
+            np.concatenate(store) if store else np.zeros(0, np.int64)
+            for store in (self._addresses, self._items)
+        ]
+        kept = [*self._blocks, np.zeros((1, 2), np.int64)]
+        found = chip.run(
+            self.machine(memory),
+            self._descriptors,
+            int((self._descriptors["words"] + 1).sum()),
+            self.address // 2,
+            np.array(self._moves or [(0,) * 7], chip.MOVE),
+            np.array(self._products or [(0,) * 5], chip.PRODUCT),
+            np.zeros(1, np.int64),
+            *joined,
+            np.concatenate(kept),
+            MOST_CYCLES,
+            np.zeros((5, 1), np.int64) if trace is None else trace,
+        )
+        return dict(zip(chip.RESULT, found.tolist(), strict=True))
+
+
+_NO_BLOCKS = np.zeros((0, 2), np.int64)
+
+
+def sizes_port(sizes: ChipSizes) -> int:
+    return sizes.port
+
+
+def _pieces(starts: Array, length: int, halves: int) -> Array:
+    """Elements, less one, of the pieces of segments that begin at these places of a word."""
+    known = {}
+    for start in np.unique(starts).tolist():
+        first = min(length, halves - start)
+        rest = length - first
+        cut = [first, *[halves] * (rest // halves), *([rest % halves] if rest % halves else [])]
+        known[start] = np.array(cut, np.int64) - 1
+    return np.concatenate([known[start] for start in starts.tolist()])
+
+
+def _kept_blocks(kept: int, bits: int, ways: int) -> Array:
+    """FP16 elements, less one, and kept ones of the blocks that a run is unpacked in."""
+    found = []
+    while kept:
+        left = -(-kept // BLOCK)
+        if left == 1:
+            count, words = kept, -(-kept * bits // 16)
+        else:
+            blocks = ways if left > ways else 1
+            count, words = BLOCK * blocks, bits * blocks
+        found.append((count + words - 1, count))
+        kept -= count
+    return np.array(found, np.int64)
