@@ -81,6 +81,8 @@ MACHINE = _record(
     "client_beats",
     "master_beats",
     "unpack_room",
+    "vector_lanes",
+    "vector_latency",
 )
 """A chip and its memory.
 
@@ -98,6 +100,12 @@ DESCRIPTOR = _record("words", "wait", "operation", "job", "last")
 `OPERATIONS`. job: number of its job. last: whether the program ends with it."""
 
 OPERATIONS = ("barrier", "load_activations", "load_weights", "product", "store") + UNITS[7:]
+
+PRUNING_STREAMS = (
+    *("weight", "momentum", "gradient"),
+    *("new_weight", "new_momentum", "half", "form_rows", "form_columns"),
+)
+"""Streams of an update job; a prune job has the third and the last two."""
 
 MOVE = _record("run", "runs", "length", "item", "items", "block", "blocks")
 """A load or a store. run, runs: first of its `addresses`, and how many. length: FP16 elements of
@@ -119,9 +127,12 @@ RING = 1024
 BUFFER = 4
 """Places of a queue between a stream and a unit."""
 
+AHEAD = 8
+"""Beats on their way to the lanes of the vector and the update unit."""
+
 # Numba sees no strings: numbers of what is named above.
-_LOAD_A, _LOAD_W, _ARRAY, _FEED_A, _FEED_W, _COLLECT, _STORE = range(7)
-_BARRIER, _PRODUCT, _STORES = 0, 3, 4
+_LOAD_A, _LOAD_W, _ARRAY, _FEED_A, _FEED_W, _COLLECT, _STORE, _VECTOR, _UPDATE, _PRUNE = range(10)
+_BARRIER, _PRODUCT, _STORES, _VECTORS, _UPDATES, _PRUNES = 0, 3, 4, 5, 6, 7
 
 CLIENT = _record(
     # The walk over runs: next one, end, cycle from which on they come, elements less one.
@@ -132,6 +143,32 @@ CLIENT = _record(
     # register behind it, and all words that left and came.
     *("room", "level", "out", "left_words", "came"),
 )
+
+VECTOR = _record(
+    *("run", "passes", "rounds", "held", "takes_a", "takes_b", "gives", "reduces", "writes", "rest"),
+    *("read_a", "runs_a", "length_a", "read_b", "runs_b", "length_b"),
+    *("write", "runs", "length"),
+)
+"""A vector job. run, passes, rounds: elements of a run, passes of a round, rounds. held: runs that a
+round begins with. takes_a, takes_b, gives: whether a pass takes a run of the streams. reduces:
+whether only a round's last pass gives one. writes: whether passes write to the line. rest: cycles
+from one run that does to the next. read_..., runs_..., length_...: first of a stream's `addresses`,
+how many, and FP16 elements of each, less one; write, runs, length: of the results."""
+
+PRUNING = _record(
+    *("taps", "groups", "slots", "columns", "last_columns", "rows", "last_row", "parts", "lanes"),
+    *("kept", "both", "pruned", "halves"),
+    # Of every stream: first address, how many, elements less one (`PRUNING_STREAMS`).
+    *(f"{name}_{what}" for name in PRUNING_STREAMS for what in ("first", "runs", "length")),
+    *("rows_kept", "columns_kept", "columns_kept_last", "columns_length_last", "index_bits"),
+    *("column_groups", "length"),
+)
+"""An update or a prune job. taps, groups, slots: taps, row groups of a tap, column slots of a group.
+columns, last_columns: of a slot, and of the last. rows, last_row: of a group, and of a tap's last.
+parts, lanes: parts of a beat, and columns of each. kept: of a group. both, pruned, halves: whether
+there are second forms, any, and FP16 weights. rows_kept, columns_kept, columns_kept_last: kept
+elements of a run of the forms, less one, the latter of a tap's last piece. index_bits: of an index
+in memory. column_groups: groups along the columns. length: rows of a tap."""
 
 REGROUP = _record(
     *("room", "written", "level"),
@@ -619,11 +656,166 @@ def _fetch(f, client, granules, size, takes):  # type: ignore[no-untyped-def]
         f.holds = (granules[0, (client.left_words - 1) % RING] + 1) // 4
 
 
+STREAM_READ = _record("head", "tail")
+
+STREAM_WRITE = _record(
+    *("walks", "under_way", "active", "left", "head", "tail"),
+)
+
+LANES = _record(
+    *("busy", "job", "enters", "drain", "rest"),
+    # The sequencer: elements of the run behind, held runs, passes and rounds done.
+    *("valid", "done", "held", "passes", "rounds"),
+    # Beats on their way to the lanes.
+    *("head", "tail", "place"),
+)
+
+
+@njit(cache=True)
+def _stream_read(s, client, regroup, sizes, granules, owner, halves, size, out_ready):  # type: ignore[no-untyped-def]
+    """A cycle of a `StreamRead`, which is asked for `size` elements, less one, or -1."""
+    asked = sizes[s.head % RING] if s.head < s.tail else -1
+    comes = 0
+    if _leave(client, regroup.room >= halves):
+        comes = granules[owner, (client.left_words - 1) % RING] + 1
+        client.room += 1
+    s.head += _regroup(regroup, comes, asked, 0, out_ready)
+    if size >= 0:
+        sizes[s.tail % RING] = size
+        s.tail += 1
+
+
+@njit(cache=True)
+def _stream_write(w, client, regroup, runs, addresses, comes, run, done, size, cycle):  # type: ignore[no-untyped-def]
+    """A cycle of a `StreamWrite`, to which so many elements come; `run` is the next run's length,
+    less one, or -1. Whether the run is taken."""
+    halves = size.halves
+    runs_ready = w.tail - w.head != BUFFER
+    ready = client.level != size.client_beats
+    if regroup.out and ready:
+        client.level += 1
+        client.room += 1
+    ends = w.left < halves
+    asked = min(w.left, halves - 1) if w.active else -1
+    asks = _regroup(regroup, comes, asked, 0, ready)
+    there = w.head < w.tail
+    if there and (not w.active or (asks and ends)):
+        w.active, w.left = 1, runs[w.head % RING]
+        w.head += 1
+    elif asks:
+        w.active = not ends
+        w.left -= halves
+    takes = False
+    if run >= 0 and runs_ready and not client.command:
+        if client.run < client.end and cycle >= client.first:
+            takes = True
+            client.command, client.at, client.left = 1, addresses[client.run], run
+            client.run += 1
+            runs[w.tail % RING] = run
+            w.tail += 1
+            w.under_way += 1
+            w.walks = client.run < client.end
+    w.under_way -= done
+    return takes
+
+
+@njit(cache=True)
+def _vector(  # type: ignore[no-untyped-def]
+    v, job, reads, regroups, sizes, write, write_regroup, write_runs, beats, pipe,
+    readers, writer, granules, addresses, size, done, cycle,
+):
+    """A cycle of a `VectorUnit`."""
+    lanes = size.vector_lanes
+    writes_busy = write.walks or write.under_way
+    finished = v.busy and not v.enters and v.drain == 0 and not writes_busy
+    there = v.head < v.tail
+    ahead_ready = v.tail - v.head != AHEAD
+    beat = beats[v.head % RING]
+    takes_a, takes_b = there and beat[0], there and beat[1]
+    gives, begins, writes, count, last = beat[2], beat[3], beat[4], beat[5], beat[6]
+    pauses = v.enters and there and begins and v.rest != 0
+    whole = there and (not takes_a or regroups[0].out) and (not takes_b or regroups[1].out)
+    goes = (pauses or whole) if v.enters else v.drain != 0
+    given = pipe[v.place]
+    room = write_regroup.room >= lanes
+    advance = goes and (given == 0 or room)
+    takes = advance and v.enters and not pauses
+    comes = given if advance else 0
+    if advance:
+        pipe[v.place] = count + 1 if takes and gives else 0
+        v.place = (v.place + 1) % size.vector_latency
+    if takes and begins and writes:
+        v.rest = job.rest - 1
+    elif advance and v.rest:
+        v.rest -= 1
+    if takes and last:
+        v.enters, v.drain = 0, size.vector_latency
+    elif advance and not v.enters:
+        v.drain -= 1
+    v.head += takes
+    # The next beat is asked of its streams.
+    sizes_ready = (reads[0].tail - reads[0].head != BUFFER, reads[1].tail - reads[1].head != BUFFER)
+    asked_a, asked_b = -1, -1
+    if v.valid:
+        holds = v.held != job.held
+        left = job.run - 1 - v.done
+        run_end = left < lanes
+        wants_a = not holds and job.takes_a
+        wants_b = holds or job.takes_b
+        if ahead_ready and (not wants_a or sizes_ready[0]) and (not wants_b or sizes_ready[1]):
+            count = left if run_end else lanes - 1
+            pass_end = v.passes == job.passes - 1
+            round_end = run_end and not holds and pass_end
+            last = round_end and v.rounds == job.rounds - 1
+            new = beats[v.tail % RING]
+            new[0], new[1], new[3], new[5], new[6] = wants_a, wants_b, v.done == 0, count, last
+            new[2] = not holds and (not job.reduces or pass_end)
+            new[4] = holds or job.writes
+            v.tail += 1
+            asked_a = count if wants_a else -1
+            asked_b = count if wants_b else -1
+            v.valid = not last
+            v.done = 0 if run_end else v.done + lanes
+            if run_end and holds:
+                v.held += 1
+            if run_end and not holds:
+                v.passes = 0 if pass_end else v.passes + 1
+            if round_end:
+                v.held = 0
+                v.rounds += 1
+    half = size.halves
+    _stream_read(
+        reads[0], readers[3], regroups[0], sizes[0], granules, 3, half, asked_a, takes and takes_a
+    )
+    _stream_read(
+        reads[1], readers[4], regroups[1], sizes[1], granules, 4, half, asked_b, takes and takes_b
+    )
+    run = job.length if v.busy else -1
+    _stream_write(
+        write, writer, write_regroup, write_runs, addresses, comes, run, done, size, cycle
+    )
+    if finished:
+        v.busy = 0
+
+
+@njit(cache=True)
+def _begin_write(write, client, first, runs, length, cycle):  # type: ignore[no-untyped-def]
+    """A stream is written from the next cycle on."""
+    write.walks = 1
+    client.run, client.end, client.first, client.length = first, first + runs, cycle + 3, length
+
+
+@njit(cache=True)
+def _begin_read(client, first, runs, length, cycle):  # type: ignore[no-untyped-def]
+    """A stream is read from the next cycle on."""
+    client.run, client.end, client.first, client.length = first, first + runs, cycle + 3, length
+
+
 _IDLE, _HEADER, _PAYLOAD, _CHECK, _WAIT, _OFFER, _END, _DONE = range(8)
 
 
 @njit(cache=True)
-def run(machine, descriptors, words, program, moves, products, fixed, addresses, items, blocks, most, trace):  # type: ignore[no-untyped-def]
+def run(machine, descriptors, words, program, moves, products, vectors, prunings, addresses, items, blocks, most, trace):  # type: ignore[no-untyped-def]
     """Cycles of a program.
 
     Args:
@@ -633,7 +825,8 @@ def run(machine, descriptors, words, program, moves, products, fixed, addresses,
         program: address of its first FP16 element.
         moves: `MOVE` [jobs].
         products: `PRODUCT` [steps].
-        fixed: cycles of other jobs [jobs].
+        vectors: `VECTOR` [jobs].
+        prunings: `PRUNING` [jobs].
         addresses: of runs, FP16 elements, int64.
         items: elements of a load's pieces, or a store's rows, less one (rows: as they are).
         blocks: FP16 elements and kept ones of a weight load's blocks, the first less one [., 2].
@@ -658,24 +851,35 @@ def run(machine, descriptors, words, program, moves, products, fixed, addresses,
             lanes *= 2
         regroups[k].room = 4 * lanes
     regroups[2].room = size.unpack_room
-    # A record lives no longer than its array, which therefore needs a name.
+    vector_regroups = np.zeros(3, REGROUP)
+    for each in vector_regroups:
+        lanes = 2
+        while lanes < max(half, size.vector_lanes):
+            lanes *= 2
+        each.room = 4 * lanes
+    vector_reads, vector_writes = np.zeros(2, STREAM_READ), np.zeros(1, STREAM_WRITE)
+    vector_sizes, vector_runs = np.zeros((2, RING), np.int64), np.zeros(RING, np.int64)
+    beats, pipe = np.zeros((RING, 7), np.int64), np.zeros(size.vector_latency, np.int64)
+    vector_lanes = np.zeros(1, LANES)
     reads, writes = np.zeros(1, READ_MASTER), np.zeros(1, WRITE_MASTER)
     windows, memories = np.zeros(1, WINDOW), np.zeros(1, MEMORY)
     stores, fetchers = np.zeros(1, STORER), np.zeros(1, FETCHER)
-    read, write, window, memory = reads[0], writes[0], windows[0], memories[0]
-    read.room, write.ahead, write.done = size.master_beats, 1, -1
+    reads[0].room, writes[0].ahead, writes[0].done = size.master_beats, 1, -1
     read_chunks, write_chunks = np.zeros((RING, 8), np.int64), np.zeros((RING, 8), np.int64)
     sink, due = np.zeros((RING, 2), np.int64), np.zeros((RING, 2), np.int64)
     ends, answers = np.zeros(RING, np.int64), np.zeros(RING, np.int64)
     lengths, answer_due = np.zeros(RING, np.int64), np.zeros(RING, np.int64)
-    loaders, store, fetch = np.zeros(2, LOADER), stores[0], fetchers[0]
-    fetch.room, fetch.left, fetch.at = size.fetch_depth, words, program
+    loaders = np.zeros(2, LOADER)
+    fetchers[0].room, fetchers[0].left, fetchers[0].at = size.fetch_depth, words, program
     until = np.zeros(len(UNITS), np.int64)
     result = np.zeros(len(RESULT), np.int64)
 
     state, index, number, wait = _HEADER, 0, 0, 0
-    memory.takes = 1
+    memories[0].takes = 1
     for cycle in range(1, most):
+        # A record does not keep its array: one that is not used any more is gone, and it too.
+        read, write, window, memory = reads[0], writes[0], windows[0], memories[0]
+        store, fetch, vector = stores[0], fetchers[0], vector_lanes[0]
         # Who is busy, as registers say.
         busy = 0
         for unit in range(len(UNITS)):
@@ -684,6 +888,8 @@ def run(machine, descriptors, words, program, moves, products, fixed, addresses,
                 here = loaders[unit].busy != 0
             elif unit == _STORE:
                 here = store.busy != 0
+            elif unit == _VECTOR:
+                here = vector.busy != 0
             if here:
                 busy |= 1 << unit
                 result[1 + len(WAITS) + unit] += 1
@@ -705,7 +911,7 @@ def run(machine, descriptors, words, program, moves, products, fixed, addresses,
         takes = fetch.out and (state == _HEADER or state == _PAYLOAD)
         had_words = fetch.out
         _fetch(fetch, readers[0], granules, size, takes)
-        done = write.done == 0
+        done = write.done
 
         # Memory and the masters.
         moved = _write(write, write_chunks, window, ends, answers, size, memory, lengths, cycle, trace)
@@ -716,10 +922,15 @@ def run(machine, descriptors, words, program, moves, products, fixed, addresses,
             read.came += 1
             read.served = chosen
         _memory(memory, due, lengths, answer_due, size, moved, waits, cycle)
-        _store(store, moves[store.job], writers[0], regroups[3], items, size, done, cycle)
+        _store(store, moves[store.job], writers[0], regroups[3], items, size, done == 0, cycle)
+        _vector(
+            vector, vectors[vector.job], vector_reads, vector_regroups, vector_sizes,
+            vector_writes[0], vector_regroups[2], vector_runs, beats, pipe,
+            readers, writers[1], granules, addresses, size, done == 1, cycle,
+        )
 
         # Commands.
-        for k in range(1, 3):
+        for k in range(1, len(readers)):
             _ask(readers[k], addresses, cycle, not readers[k].command)
         _ask(writers[0], addresses, cycle, not writers[0].command)
         if not readers[0].command and fetches:
@@ -776,11 +987,19 @@ def run(machine, descriptors, words, program, moves, products, fixed, addresses,
                 until[_FEED_A] = cycle + 1 + product.activations
                 until[_FEED_W] = cycle + 1 + product.weights
                 until[_COLLECT] = max(until[_COLLECT], cycle + 1 + product.results)
-            elif each.operation > _STORES:
-                unit = each.operation - _STORES + _STORE
-                taken = cycle >= until[unit]
+            elif each.operation == _VECTORS:
+                taken = not busy >> _VECTOR & 1
                 if taken:
-                    until[unit] = cycle + 1 + fixed[each.job]
+                    work = vectors[each.job]
+                    vector.busy, vector.job, vector.enters, vector.valid = 1, each.job, 1, 1
+                    vector.done = vector.held = vector.passes = vector.rounds = 0
+                    if work.takes_a:
+                        _begin_read(readers[3], work.read_a, work.runs_a, work.length_a, cycle)
+                    if work.takes_b or work.held:
+                        _begin_read(readers[4], work.read_b, work.runs_b, work.length_b, cycle)
+                    _begin_write(
+                        vector_writes[0], writers[1], work.write, work.runs, work.length, cycle
+                    )
             if not taken:
                 result[3] += 1
             elif each.last:

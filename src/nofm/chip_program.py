@@ -20,6 +20,8 @@ from nofm.rtl.program.feed import POSITION_BITS, map_walk
 from nofm.rtl.program.load import BLOCK, memory_walk, segment_walk
 from nofm.rtl.program.product import Target
 from nofm.rtl.program.sizes import ChipSizes
+from nofm.rtl.chip.vector_geometry import VectorGeometry
+from nofm.rtl.program.vector import OPERATIONS
 from nofm.simulator import chip
 from nofm.simulator.feeding import waited
 from nofm.simulator.timing import PARTS, WS, array_cycles
@@ -33,7 +35,7 @@ ARRAY_CYCLES = 3
 CHUNK_BEATS, CLIENT_BEATS = 16, 64
 """`CHUNK_BEATS` and `QUEUE_BEATS` of `nofm.rtl.chip.share`."""
 
-MOST_CYCLES = 1 << 40
+MOST_CYCLES = 1 << 24
 
 FEED_LATENCY, FEED_BEHIND, BEGINS = 22, 17, 2
 
@@ -74,6 +76,7 @@ class ProgramTime:
         self._lengths = dict.fromkeys(("addresses", "items", "blocks"), 0)
         self._moves: list[tuple[int, ...]] = []
         self._products: list[tuple[int, ...]] = []
+        self._vectors: list[tuple[int, ...]] = []
         self._known: dict[tuple[Any, ...], Any] = {}
         self._hardware = np.atleast_1d(hardware_record(target.accelerator))
         from nofm.rtl.chip.lag import activation_lag
@@ -99,6 +102,8 @@ class ProgramTime:
             return self._store(jobs["store"])
         if operation == "product":
             return self._product(jobs)
+        if operation == "vector":
+            return self._vector(jobs["vector"])
         if operation == "barrier":
             return 0
         raise InputError(f"cycles of a chip's {operation} are not known")
@@ -210,6 +215,30 @@ class ProgramTime:
         self._left, self._unit = total, values["unit"] + 1
         self._tail = told["fill"] + (0 if stationary else values["last_drain"])
 
+    def _stream(self, prefix: str, values: Values) -> tuple[int, int, int]:
+        """First address of a stream, how many, and elements of each run, less one."""
+        addresses = memory_walk(self.target.sizes).places_of(prefix, values)["address"]
+        first = self._keep("addresses", self._addresses, addresses)
+        return first, len(addresses), values[f"{prefix}run"]
+
+    def _vector(self, values: Values) -> int:
+        operation = next(o for o in OPERATIONS.values() if o.opcode == values["opcode"])
+        writes = operation.reduces or operation.held > 1
+        late = operation is OPERATIONS["sum"]
+        none = 0, 0, 0
+        self._vectors.append(
+            (
+                *(values[name] + 1 for name in ("run", "passes", "rounds")),
+                operation.held,
+                *(int(x) for x in (operation.a, operation.b, True, operation.reduces, writes)),
+                VectorGeometry.of(self.target.accelerator).line_cycles(late=late),
+                *(self._stream("a_", values) if operation.a else none),
+                *(self._stream("b_", values) if operation.b or operation.held else none),
+                *self._stream("out_", values),
+            )
+        )
+        return len(self._vectors) - 1
+
     def _requests(self, feed: Values) -> tuple[Array, int]:
         """Cycles of every request of each fold's walk, and lanes of the first fold."""
         sizes = self.target.sizes
@@ -260,6 +289,8 @@ class ProgramTime:
             "chunk_beats": CHUNK_BEATS,
             "client_beats": CLIENT_BEATS,
             "master_beats": 128,
+            "vector_lanes": VectorGeometry.of(target.accelerator).lanes,
+            "vector_latency": VectorGeometry.of(target.accelerator).latency_cycles,
             "unpack_room": 4 << (max(sizes.halves, ways * (BLOCK + sizes.index_bits)) - 1).bit_length(),
         }.items():
             machine[name] = value
@@ -279,7 +310,8 @@ class ProgramTime:
             self.address // 2,
             np.array(self._moves or [(0,) * 7], chip.MOVE),
             np.array(self._products or [(0,) * 5], chip.PRODUCT),
-            np.zeros(1, np.int64),
+            np.array(self._vectors or [(0,) * len(chip.VECTOR.names)], chip.VECTOR),
+            np.zeros(1, chip.PRUNING),
             *joined,
             np.concatenate(kept),
             MOST_CYCLES,
