@@ -83,6 +83,11 @@ MACHINE = _record(
     "unpack_room",
     "vector_lanes",
     "vector_latency",
+    "update_lanes",
+    "update_latency",
+    "prune_latency",
+    "prune_lanes",
+    "entries",
 )
 """A chip and its memory.
 
@@ -127,6 +132,9 @@ RING = 1024
 BUFFER = 4
 """Places of a queue between a stream and a unit."""
 
+ELASTIC = 4
+"""Places of a queue before or behind an engine."""
+
 AHEAD = 8
 """Beats on their way to the lanes of the vector and the update unit."""
 
@@ -156,19 +164,15 @@ from one run that does to the next. read_..., runs_..., length_...: first of a s
 how many, and FP16 elements of each, less one; write, runs, length: of the results."""
 
 PRUNING = _record(
-    *("taps", "groups", "slots", "columns", "last_columns", "rows", "last_row", "parts", "lanes"),
-    *("kept", "both", "pruned", "halves"),
-    # Of every stream: first address, how many, elements less one (`PRUNING_STREAMS`).
+    *("word", "words", "columns", "kept", "both", "pruned", "halves"),
+    *("index_bits", "rows_kept", "row_groups", "piece", "pieces"),
     *(f"{name}_{what}" for name in PRUNING_STREAMS for what in ("first", "runs", "length")),
-    *("rows_kept", "columns_kept", "columns_kept_last", "columns_length_last", "index_bits"),
-    *("column_groups", "length"),
 )
-"""An update or a prune job. taps, groups, slots: taps, row groups of a tap, column slots of a group.
-columns, last_columns: of a slot, and of the last. rows, last_row: of a group, and of a tap's last.
-parts, lanes: parts of a beat, and columns of each. kept: of a group. both, pruned, halves: whether
-there are second forms, any, and FP16 weights. rows_kept, columns_kept, columns_kept_last: kept
-elements of a run of the forms, less one, the latter of a tap's last piece. index_bits: of an index
-in memory. column_groups: groups along the columns. length: rows of a tap."""
+"""An update or a prune job. word, words: first of its `words`, and how many. columns: of a slot.
+kept: of a group. both, pruned, halves: whether there are second forms, any, and FP16 weights.
+index_bits: of an index in memory. rows_kept: kept elements of a run of the first form, less one.
+row_groups: its groups. piece, pieces: first of its `pieces`, and how many. Of every stream the first
+of its `addresses`, how many, and FP16 elements of each, less one."""
 
 REGROUP = _record(
     *("room", "written", "level"),
@@ -302,6 +306,15 @@ def _regroup(r, comes, size, beside, out_ready):  # type: ignore[no-untyped-def]
     elif step:
         r.full = 0
     return takes
+
+
+@njit(cache=True)
+def _capacity(most):  # type: ignore[no-untyped-def]
+    """Elements that a `Regroup` holds, of which so many come or leave at once at most."""
+    lanes = 2
+    while lanes < most:
+        lanes *= 2
+    return 4 * lanes
 
 
 @njit(cache=True)
@@ -811,11 +824,234 @@ def _begin_read(client, first, runs, length, cycle):  # type: ignore[no-untyped-
     client.run, client.end, client.first, client.length = first, first + runs, cycle + 3, length
 
 
+PRUNER = _record(
+    *("busy", "job", "engine", "place", "tail"),
+    # Words of the job: those that streams were asked for, that came to the engine's buffer, that
+    # entered it, that left it, and whose updates are on their way to memory.
+    *("told", "given", "entered", "left", "written"),
+    # Groups of each form that are finished and not taken; of the second one, all that were taken.
+    *("rows", "columns", "taken"),
+    # Pieces of the second form: the one that is read, its rows behind, whether a group stands at
+    # the memory's output, and the one that memory is told of next. Rows of the first form told of.
+    *("piece", "row", "stands", "told_piece", "told_rows", "left_rows"),
+)
+
+FORM = _record("active", "left", "head", "tail", "words")
+
+
+@njit(cache=True)
+def _kept_blocks(f, regroup, write_room, runs, comes, bits, halves):  # type: ignore[no-untyped-def]
+    """A cycle of `KeptBlocks`, to which so many kept elements come: words that leave."""
+    gives = min(f.words, halves) if write_room else 0
+    stands = f.words != 0
+    out_ready = not stands or (write_room and f.words <= halves)
+    if stands:
+        f.words -= gives
+    if out_ready and regroup.out:
+        count = regroup.out_count + 1
+        f.words = count + (count * bits + 15) // 16
+    ends = f.left < 16
+    asked = min(f.left, 15) if f.active else -1
+    asks = _regroup(regroup, comes, asked, 0, out_ready)
+    there = f.head < f.tail
+    if there and (not f.active or (asks and ends)):
+        f.active, f.left = 1, runs[f.head % RING]
+        f.head += 1
+    elif asks:
+        f.active = not ends
+        f.left -= 16
+    return gives
+
+
+@njit(cache=True)
+def _form(f, p, job, of, write, client, regroup, kept, runs, kept_runs, pieces, addresses, done, size, cycle):  # type: ignore[no-untyped-def]
+    """A cycle of one of the forms' ways to memory: groups become blocks, and blocks runs."""
+    second = of == 1
+    # A group comes, if there is one.
+    comes = 0
+    room = kept.room >= size.entries
+    if not second:
+        if p.left_rows and p.rows and room:
+            comes = job.kept
+            p.rows -= 1
+            p.left_rows -= 1
+    else:
+        if p.stands and room:
+            comes = job.kept
+            p.stands = 0
+        if not p.stands and p.piece < job.piece + job.pieces:
+            if p.taken >= pieces[p.piece, 3]:
+                p.stands = 1
+                p.row += 1
+                if p.row == pieces[p.piece, 2]:
+                    p.row = 0
+                    p.piece += 1
+        if p.columns:
+            p.columns -= 1
+            p.taken += 1
+    # The next run, which blocks and memory are told of at once.
+    run, in_run = -1, -1
+    runs_ready = f.tail - f.head != BUFFER
+    if runs_ready and not second and p.told_rows < job.form_rows_runs:
+        run, in_run = job.form_rows_length, job.rows_kept
+    if runs_ready and second and p.told_piece < job.piece + job.pieces:
+        run, in_run = pieces[p.told_piece, 1], pieces[p.told_piece, 0]
+    words = _kept_blocks(
+        f, kept, regroup.room >= size.halves, kept_runs, comes, job.index_bits, size.halves
+    )
+    if _stream_write(write, client, regroup, runs, addresses, words, run, done, size, cycle):
+        kept_runs[f.tail % RING] = in_run
+        f.tail += 1
+        if second:
+            p.told_piece += 1
+        else:
+            p.told_rows += 1
+
+
+@njit(cache=True)
+def _pruner(  # type: ignore[no-untyped-def]
+    p, job, prune, reads, read_regroups, read_sizes, writes, write_regroups, write_runs,
+    forms, kept, kept_runs, words, pieces, pipe,
+    readers, writers, granules, addresses, size, done, cycle,
+):
+    """A cycle of an `UpdateUnit`, or of a `PruneUnit` (`prune`)."""
+    first_reader, first_writer = (8, 4) if prune else (5, 2)
+    sources = 1 if prune else 3
+    busy = False
+    for k in range(5):
+        busy |= writes[k].walks or writes[k].under_way != 0
+    finished = p.busy and not p.engine and not busy and p.written == p.left
+
+    # The forms, and what is updated, go to memory.
+    rows_before = p.rows
+    for k in range(2):
+        number = first_writer + 3 + k
+        _form(
+            forms[k], p, job, k, writes[3 + k], writers[number], write_regroups[3 + k], kept[k],
+            write_runs[3 + k], kept_runs[k], pieces, addresses, done == number, size, cycle,
+        )
+    sink_ready = p.left - p.written != ELASTIC
+    counts = 0
+    if not prune and p.written < p.left:
+        room = True
+        for k in range(3):
+            room = room and write_regroups[k].room >= (2 if k < 2 else 1) * size.update_lanes
+        if room:
+            counts = words[p.written, 0]
+            p.written += 1
+    for k in range(3):
+        if prune:
+            break
+        comes = counts * (2 if k < 2 else 1) if k < 2 or job.halves else 0
+        run = -1
+        if p.busy:
+            run = job.new_weight_length
+            if k == 1:
+                run = job.new_momentum_length
+            elif k == 2:
+                run = job.half_length
+        number = first_writer + k
+        _stream_write(
+            writes[k], writers[number], write_regroups[k], write_runs[k], addresses, comes, run,
+            done == number, size, cycle,
+        )
+
+    # The engine: a word enters in each cycle in which it goes on, while there are any.
+    end = job.word + job.words
+    enters = p.entered < end
+    there = p.entered < p.given
+    goes = p.engine and (there or not enters) and sink_ready and rows_before <= 3 * job.columns
+    source_ready = p.given - p.entered != ELASTIC
+    if goes:
+        pipe[p.place] = p.entered if enters else -1
+        p.entered += enters
+        length = len(pipe)
+        if not prune:
+            old = pipe[(p.place + length - size.update_latency) % length]
+            if old >= 0:
+                p.left += 1
+        p.place = (p.place + 1) % length
+        old = pipe[p.place]
+        pipe[p.place] = -1
+        if old >= 0 and job.pruned:
+            p.rows += words[old, 1]
+            p.columns += words[old, 2]
+        if not enters:
+            p.tail -= 1
+            p.engine = p.tail > 0
+        if prune:
+            p.left = p.written = p.entered
+
+    # Words come to it.
+    some = p.given < p.told and words[p.given, 0] > 0
+    whole = True
+    for k in range(sources):
+        whole = whole and read_regroups[k].out
+    comes = p.given < p.told and source_ready and (whole or not some)
+    leaves = comes and some
+    asks = p.told < end and p.told - p.given != AHEAD
+    for k in range(sources):
+        asks = asks and reads[k].tail - reads[k].head != BUFFER
+    for k in range(sources):
+        asked = -1
+        if asks and words[p.told, 0] > 0:
+            asked = words[p.told, 0] * (2 if k < sources - 1 else 1) - 1
+        _stream_read(
+            reads[k], readers[first_reader + k], read_regroups[k], read_sizes[k], granules,
+            first_reader + k, size.halves, asked, leaves,
+        )
+    p.given += comes
+    p.told += asks
+    if finished:
+        p.busy = 0
+
+
+@njit(cache=True)
+def _begin_pruner(p, number, job, prune, writes, readers, writers, pipe, cycle):  # type: ignore[no-untyped-def]
+    """A job of an update or a prune unit is taken."""
+    p.busy, p.job, p.engine, p.place = 1, number, 1, 0
+    p.told = p.given = p.entered = p.left = p.written = job.word
+    p.tail = len(pipe) + 1
+    pipe[:] = -1
+    p.rows = p.columns = p.taken = p.row = p.stands = p.told_rows = 0
+    p.piece = p.told_piece = job.piece
+    p.left_rows = job.row_groups if job.pruned else 0
+    if prune:
+        _begin_read(readers[8], job.gradient_first, job.gradient_runs, job.gradient_length, cycle)
+    else:
+        _begin_read(readers[5], job.weight_first, job.weight_runs, job.weight_length, cycle)
+        _begin_read(readers[6], job.momentum_first, job.momentum_runs, job.momentum_length, cycle)
+        _begin_read(readers[7], job.gradient_first, job.gradient_runs, job.gradient_length, cycle)
+        _begin_write(
+            writes[0], writers[2], job.new_weight_first, job.new_weight_runs,
+            job.new_weight_length, cycle,
+        )
+        _begin_write(
+            writes[1], writers[3], job.new_momentum_first, job.new_momentum_runs,
+            job.new_momentum_length, cycle,
+        )
+        if job.halves:
+            _begin_write(
+                writes[2], writers[4], job.half_first, job.half_runs, job.half_length, cycle
+            )
+    first = 4 if prune else 2
+    if job.pruned:
+        _begin_write(
+            writes[3], writers[first + 3], job.form_rows_first, job.form_rows_runs,
+            job.form_rows_length, cycle,
+        )
+    if job.pruned and job.both:
+        _begin_write(
+            writes[4], writers[first + 4], job.form_columns_first, job.form_columns_runs,
+            job.form_columns_length, cycle,
+        )
+
+
 _IDLE, _HEADER, _PAYLOAD, _CHECK, _WAIT, _OFFER, _END, _DONE = range(8)
 
 
 @njit(cache=True)
-def run(machine, descriptors, words, program, moves, products, vectors, prunings, addresses, items, blocks, most, trace):  # type: ignore[no-untyped-def]
+def run(machine, descriptors, words, program, moves, products, vectors, prunings, words_of, pieces, addresses, items, blocks, most, trace):  # type: ignore[no-untyped-def]
     """Cycles of a program.
 
     Args:
@@ -827,6 +1063,9 @@ def run(machine, descriptors, words, program, moves, products, vectors, prunings
         products: `PRODUCT` [steps].
         vectors: `VECTOR` [jobs].
         prunings: `PRUNING` [jobs].
+        words_of: words of their engines: columns, and groups of both forms that end with it [., 3].
+        pieces: of second forms: kept elements, less one, FP16 elements, less one, rows, and groups
+            that must have been taken before [., 4].
         addresses: of runs, FP16 elements, int64.
         items: elements of a load's pieces, or a store's rows, less one (rows: as they are).
         blocks: FP16 elements and kept ones of a weight load's blocks, the first less one [., 2].
@@ -845,22 +1084,32 @@ def run(machine, descriptors, words, program, moves, products, vectors, prunings
     half = size.halves
     kept = size.kept_ways * 16
     for k, (comes, goes) in enumerate(((half, half), (kept, half), (half, 2 * kept), (size.most_results, half))):
-        # ROWS x lanes.
-        lanes = 2
-        while lanes < max(comes, goes):
-            lanes *= 2
-        regroups[k].room = 4 * lanes
+        regroups[k].room = _capacity(max(comes, goes))
     regroups[2].room = size.unpack_room
     vector_regroups = np.zeros(3, REGROUP)
     for each in vector_regroups:
-        lanes = 2
-        while lanes < max(half, size.vector_lanes):
-            lanes *= 2
-        each.room = 4 * lanes
+        each.room = _capacity(max(half, size.vector_lanes))
     vector_reads, vector_writes = np.zeros(2, STREAM_READ), np.zeros(1, STREAM_WRITE)
     vector_sizes, vector_runs = np.zeros((2, RING), np.int64), np.zeros(RING, np.int64)
     beats, pipe = np.zeros((RING, 7), np.int64), np.zeros(size.vector_latency, np.int64)
     vector_lanes = np.zeros(1, LANES)
+    pruners = np.zeros(2, PRUNER)
+    prune_reads, prune_writes = np.zeros((2, 3), STREAM_READ), np.zeros((2, 5), STREAM_WRITE)
+    prune_in, prune_out = np.zeros((2, 3), REGROUP), np.zeros((2, 5), REGROUP)
+    prune_sizes = np.zeros((2, 3, RING), np.int64)
+    prune_runs, kept_runs = np.zeros((2, 5, RING), np.int64), np.zeros((2, 2, RING), np.int64)
+    forms, kept_groups = np.zeros((2, 2), FORM), np.zeros((2, 2), REGROUP)
+    update_pipe = np.full(size.update_latency + size.prune_latency, -1)
+    prune_pipe = np.full(size.prune_latency, -1)
+    for unit in range(2):
+        for k in range(3):
+            wide = size.prune_lanes if unit else size.update_lanes * (2 if k < 2 else 1)
+            prune_in[unit, k].room = _capacity(max(half, wide))
+        for k in range(5):
+            wide = half if k > 2 else size.update_lanes * (2 if k < 2 else 1)
+            prune_out[unit, k].room = _capacity(max(half, wide))
+        for k in range(2):
+            kept_groups[unit, k].room = _capacity(max(16, size.entries))
     reads, writes = np.zeros(1, READ_MASTER), np.zeros(1, WRITE_MASTER)
     windows, memories = np.zeros(1, WINDOW), np.zeros(1, MEMORY)
     stores, fetchers = np.zeros(1, STORER), np.zeros(1, FETCHER)
@@ -890,6 +1139,8 @@ def run(machine, descriptors, words, program, moves, products, vectors, prunings
                 here = store.busy != 0
             elif unit == _VECTOR:
                 here = vector.busy != 0
+            elif unit > _VECTOR:
+                here = pruners[unit - _UPDATE].busy != 0
             if here:
                 busy |= 1 << unit
                 result[1 + len(WAITS) + unit] += 1
@@ -928,6 +1179,13 @@ def run(machine, descriptors, words, program, moves, products, vectors, prunings
             vector_writes[0], vector_regroups[2], vector_runs, beats, pipe,
             readers, writers[1], granules, addresses, size, done == 1, cycle,
         )
+        for k in range(2):
+            _pruner(
+                pruners[k], prunings[pruners[k].job], k == 1, prune_reads[k], prune_in[k],
+                prune_sizes[k], prune_writes[k], prune_out[k], prune_runs[k], forms[k],
+                kept_groups[k], kept_runs[k], words_of, pieces, prune_pipe if k else update_pipe,
+                readers, writers, granules, addresses, size, done, cycle,
+            )
 
         # Commands.
         for k in range(1, len(readers)):
@@ -999,6 +1257,14 @@ def run(machine, descriptors, words, program, moves, products, vectors, prunings
                         _begin_read(readers[4], work.read_b, work.runs_b, work.length_b, cycle)
                     _begin_write(
                         vector_writes[0], writers[1], work.write, work.runs, work.length, cycle
+                    )
+            elif each.operation > _VECTORS:
+                k = each.operation - _UPDATES
+                taken = not busy >> (_UPDATE + k) & 1
+                if taken:
+                    _begin_pruner(
+                        pruners[k], each.job, prunings[each.job], k == 1, prune_writes[k], readers,
+                        writers, prune_pipe if k else update_pipe, cycle,
                     )
             if not taken:
                 result[3] += 1

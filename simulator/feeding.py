@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 
 @njit(cache=True)
 def waited(  # type: ignore[no-untyped-def]
-    costs, repeats, gather, lanes, latency, begins, block, unit, visit, depth, behind
+    costs, repeats, gather, lanes, latency, begins, block, unit, visit, depth, behind, late
 ):
     """Cycles that the array waits in a job, and cycles from the job to its last request.
 
@@ -30,12 +30,13 @@ def waited(  # type: ignore[no-untyped-def]
         begins: cycles from the job to the array's wish for its first beat.
         block: beats that the array takes in a row; `unit`: cycles from a block to the next;
             `visit`: from a walk's first block to the next walk's.
+        late: cycles that the array waits for its first weights.
         depth: beats that the feeder may be ahead; `behind`: of `latency`, cycles behind a request.
     """
     folds, passes = costs.shape
     taken = np.zeros(depth, np.int64)
     asked = latency - behind + lanes
-    fold_asked, late, beat = asked - lanes - 1, 0, 0
+    fold_asked, beat = asked - lanes - 1, 0
     for fold in range(folds):
         for walk in range(repeats):
             if walk == 0:

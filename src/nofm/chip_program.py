@@ -21,7 +21,11 @@ from nofm.rtl.program.load import BLOCK, memory_walk, segment_walk
 from nofm.rtl.program.product import Target
 from nofm.rtl.program.sizes import ChipSizes
 from nofm.rtl.chip.vector_geometry import VectorGeometry
+from nofm.rtl.pregeneration.geometry import Geometry as UpdateGeometry
+from nofm.rtl.program.forms import sore_job
 from nofm.rtl.program.vector import OPERATIONS
+from nofm.rtl.sore.geometry import Geometry as PruneGeometry
+from nofm.rtl.sore.job import SoreJob
 from nofm.simulator import chip
 from nofm.simulator.feeding import waited
 from nofm.simulator.timing import PARTS, WS, array_cycles
@@ -37,7 +41,7 @@ CHUNK_BEATS, CLIENT_BEATS = 16, 64
 
 MOST_CYCLES = 1 << 24
 
-FEED_LATENCY, FEED_BEHIND, BEGINS = 22, 17, 2
+FEED_LATENCY, FEED_BEHIND, WEIGHT_LATENCY, BEGINS = 22, 17, 19, 2
 
 
 @dataclass(frozen=True)
@@ -73,10 +77,13 @@ class ProgramTime:
         self._addresses: list[Array] = []
         self._items: list[Array] = []
         self._blocks: list[Array] = []
-        self._lengths = dict.fromkeys(("addresses", "items", "blocks"), 0)
+        self._lengths = dict.fromkeys(("addresses", "items", "blocks", "words", "pieces"), 0)
         self._moves: list[tuple[int, ...]] = []
         self._products: list[tuple[int, ...]] = []
         self._vectors: list[tuple[int, ...]] = []
+        self._prunings: list[tuple[int, ...]] = []
+        self._words: list[Array] = []
+        self._pieces: list[Array] = []
         self._known: dict[tuple[Any, ...], Any] = {}
         self._hardware = np.atleast_1d(hardware_record(target.accelerator))
         from nofm.rtl.chip.lag import activation_lag
@@ -104,6 +111,8 @@ class ProgramTime:
             return self._product(jobs)
         if operation == "vector":
             return self._vector(jobs["vector"])
+        if operation in ("update", "prune"):
+            return self._pruning(operation, jobs[operation])
         if operation == "barrier":
             return 0
         raise InputError(f"cycles of a chip's {operation} are not known")
@@ -180,7 +189,7 @@ class ProgramTime:
             gather,
             lanes,
             *(FEED_LATENCY, BEGINS, block, self._unit, visit),
-            *(self._ahead, FEED_BEHIND),
+            *(self._ahead, FEED_BEHIND, self._weights_late(jobs['feed_weights'])),
         )
         numbers = {unit.name: unit.number for unit in self.target.format.units}
         units = sum(1 << numbers[unit] for unit in jobs)
@@ -188,6 +197,13 @@ class ProgramTime:
         collected = cycles - self._ends if "collect" in jobs or not "array" in jobs else 0
         self._products.append((cycles, int(asked) + FEED_BEHIND - 2, cycles, units, collected))
         return len(self._products) - 1
+
+    def _weights_late(self, feed: Values) -> int:
+        """Cycles that the array waits for its first weights."""
+        sizes = self.target.sizes
+        lanes = min(sizes.rows if feed["to_rows"] else sizes.columns, feed["held_total"] + 1)
+        first = 0 if feed["to_rows"] else self._array["beats"] + 1
+        return WEIGHT_LATENCY + lanes - BEGINS - first
 
     def _begin_array(self, values: Values) -> None:
         self._array = values
@@ -239,6 +255,48 @@ class ProgramTime:
         )
         return len(self._vectors) - 1
 
+    def _pruning(self, unit: str, values: Values) -> int:
+        geometry = UpdateGeometry.of(self.target.accelerator)
+        pruner = geometry.sore if unit == "update" else PruneGeometry.of(self.target.accelerator)
+        job = sore_job(pruner, values)
+        lanes = geometry.wuve.lanes if unit == "update" else pruner.lanes
+        words = _words(job, pruner, lanes, job.parts(pruner))
+        pieces = _form_pieces(job, values) if values["pruned"] and job.both else _NO_PIECES
+        none = 0, 0, 0
+        streams = {"gradient": "gradient_", "form_rows": "rows_", "form_columns": "columns_"}
+        if unit == "prune":
+            streams["gradient"] = "dense_"
+        else:
+            streams |= {x: f"{x}_" for x in ("weight", "momentum", "new_weight", "new_momentum")}
+            if values["halves"]:
+                streams["half"] = "half_"
+        if not values["pruned"]:
+            del streams["form_rows"], streams["form_columns"]
+        elif not job.both:
+            del streams["form_columns"]
+        found = [
+            self._stream(streams[name], values) if name in streams else none
+            for name in chip.PRUNING_STREAMS
+        ]
+        self._prunings.append(
+            (
+                self._keep("words", self._words, words),
+                len(words),
+                job.elements(pruner),
+                job.pattern.n,
+                int(job.both),
+                values["pruned"],
+                values.get("halves", 0),
+                values["index_bits"],
+                values["rows_kept"],
+                job.taps * job.pattern.groups(job.length) * job.columns,
+                self._keep("pieces", self._pieces, pieces),
+                len(pieces),
+                *(number for stream in found for number in stream),
+            )
+        )
+        return len(self._prunings) - 1
+
     def _requests(self, feed: Values) -> tuple[Array, int]:
         """Cycles of every request of each fold's walk, and lanes of the first fold."""
         sizes = self.target.sizes
@@ -289,6 +347,11 @@ class ProgramTime:
             "chunk_beats": CHUNK_BEATS,
             "client_beats": CLIENT_BEATS,
             "master_beats": 128,
+            "update_lanes": UpdateGeometry.of(target.accelerator).wuve.lanes,
+            "update_latency": UpdateGeometry.of(target.accelerator).wuve.latency_cycles,
+            "prune_latency": PruneGeometry.of(target.accelerator).latency_cycles,
+            "prune_lanes": PruneGeometry.of(target.accelerator).lanes,
+            "entries": PruneGeometry.of(target.accelerator).entries,
             "vector_lanes": VectorGeometry.of(target.accelerator).lanes,
             "vector_latency": VectorGeometry.of(target.accelerator).latency_cycles,
             "unpack_room": 4 << (max(sizes.halves, ways * (BLOCK + sizes.index_bits)) - 1).bit_length(),
@@ -311,7 +374,9 @@ class ProgramTime:
             np.array(self._moves or [(0,) * 7], chip.MOVE),
             np.array(self._products or [(0,) * 5], chip.PRODUCT),
             np.array(self._vectors or [(0,) * len(chip.VECTOR.names)], chip.VECTOR),
-            np.zeros(1, chip.PRUNING),
+            np.array(self._prunings or [(0,) * len(chip.PRUNING.names)], chip.PRUNING),
+            np.concatenate([*self._words, np.zeros((1, 3), np.int64)]),
+            np.concatenate([*self._pieces, np.zeros((1, 4), np.int64)]),
             *joined,
             np.concatenate(kept),
             MOST_CYCLES,
@@ -321,6 +386,46 @@ class ProgramTime:
 
 
 _NO_BLOCKS = np.zeros((0, 2), np.int64)
+
+
+_NO_PIECES = np.zeros((0, 4), np.int64)
+
+
+def _words(job: SoreJob, geometry: PruneGeometry, lanes: int, parts: int) -> Array:
+    """Words of an engine's input: columns, and groups of both forms that end with it."""
+    of, elements = job.pattern, job.elements(geometry)
+    slots = job.slots(geometry)
+    first = np.arange(slots) * elements
+    columns = np.minimum(elements, job.columns - first)
+    ends = (first + columns) // of.m - first // of.m
+    ends[-1] += job.columns % of.m != 0
+    groups = []
+    for start in range(0, job.length, of.m):
+        rows = min(of.m, job.length - start)
+        words = np.zeros((slots, rows, parts, 3), np.int64)
+        before = np.arange(parts) * lanes
+        words[..., 0] = np.clip(columns[:, np.newaxis] - before, 0, lanes)[:, np.newaxis]
+        words[:, -1, -1, 1] = columns
+        words[:, :, -1, 2] = ends[:, np.newaxis] if job.both else 0
+        groups.append(words.reshape(-1, 3))
+    return np.tile(np.concatenate(groups), (job.taps, 1))
+
+
+def _form_pieces(job: SoreJob, values: Values) -> Array:
+    """Pieces of a second form: kept elements and FP16 elements, each less one, rows, and groups
+    that must have been taken."""
+    of = job.pattern
+    groups = of.groups(job.columns)
+    found = []
+    for tap in range(job.taps):
+        for first in range(0, job.length, BLOCK):
+            end = min(first + BLOCK, job.length)
+            last = "_last" if end == job.length else ""
+            # All rows of a group along the rows are finished together.
+            rows = tap * job.length + min(-(-end // of.m) * of.m, job.length)
+            kept, run = values[f"columns_kept{last}"], values[f"columns_run{last}"]
+            found += [(kept, run, end - first, rows * groups)] * groups
+    return np.array(found, np.int64)
 
 
 def sizes_port(sizes: ChipSizes) -> int:
