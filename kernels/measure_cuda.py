@@ -153,6 +153,8 @@ class SemiStructured(_Cuda):
 
         if torch.cuda.get_device_capability() < SPARSE_CAPABILITY:
             return "the device has no sparse tensor cores"
+        if self.backend == "cutlass" and torch.cuda.get_device_capability()[0] != 8:
+            return "torch's CUTLASS kernels are for compute capability 8.x"
         if self.backend == "cusparselt" and not torch.backends.cusparselt.is_available():
             return "this torch comes without cuSPARSELt"
         return None

@@ -71,6 +71,11 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     usable, skipped = kernels("cuda")
     assert [one.kernel for one in usable] == ["triton"]
     assert set(skipped.values()) == {"the device has no sparse tensor cores"}
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(torch.backends.cusparselt, "is_available", lambda: True)
+    usable, skipped = kernels("cuda")
+    assert [one.kernel for one in usable] == ["triton", "torch 2:4, cusparselt"]
+    assert list(skipped) == ["torch 2:4, cutlass"]
     monkeypatch.setattr(measure_cuda, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="triton is not installed: pip install"):
         kernels("cuda")
