@@ -117,14 +117,28 @@ MOVE = _record("run", "runs", "length", "item", "items", "block", "blocks")
 each, less one. item, items: pieces that a load writes, or rows that a store reads: first one's
 place among `items`, and how many. block, blocks: likewise of a weight load's `blocks`."""
 
-PRODUCT = _record("cycles", "activations", "weights", "units", "results")
-"""A step of the array. cycles: of the array from its operands to its last result. activations,
-weights: cycles in which its feeders read all. units: those that get a job, a bit each. results:
-cycles before the array's end in which the last result leaves it."""
+PRODUCT = _record("units", "arrives", "waits", "cycles", "ends", "gives", "collects", "reads")
+"""A step of the array's job. units: those that get a job, a bit each. arrives: cycles from the step
+to its first activations' being there. waits: cycles that the array waits beside, for banks or first
+weights. cycles: from its taking the first activations to its wish for those of the next step, or to
+its end. ends: whether the array's job does. gives: whether it has results. collects: cycles from the array's
+end to the collector's. reads: cycles of the activations' feeder."""
 
-RESULT = ("cycles", *(f"waits_{name}" for name in WAITS), *(f"busy_{name}" for name in UNITS))
+RESULT = (
+    "cycles",
+    *(f"waits_{name}" for name in WAITS),
+    *(f"busy_{name}" for name in UNITS),
+    "array_stalled",
+)
 """What a run gives, in cycles: of the program; in which the dispatcher waits; in which units have a
-job."""
+job (that of the weights' feeder is taken as that of the activations'); in which the array waits for
+operands."""
+
+FIRST_WISH = 2
+"""Cycles from the array's taking a job to its wish for activations, which then are on their way."""
+
+AFTER = 2
+"""Cycles of the array's job beside those from its first activations on."""
 
 RING = 1024
 """Places of a ring of things under way: more than can be."""
@@ -140,6 +154,7 @@ AHEAD = 8
 
 # Numba sees no strings: numbers of what is named above.
 _LOAD_A, _LOAD_W, _ARRAY, _FEED_A, _FEED_W, _COLLECT, _STORE, _VECTOR, _UPDATE, _PRUNE = range(10)
+_STALLED = len(RESULT) - 1
 _BARRIER, _PRODUCT, _STORES, _VECTORS, _UPDATES, _PRUNES = 0, 3, 4, 5, 6, 7
 
 CLIENT = _record(
@@ -989,7 +1004,7 @@ def _pruner(  # type: ignore[no-untyped-def]
         whole = whole and read_regroups[k].out
     comes = p.given < p.told and source_ready and (whole or not some)
     leaves = comes and some
-    asks = p.told < end and p.told - p.given != AHEAD
+    asks = p.busy and p.told < end and p.told - p.given != AHEAD
     for k in range(sources):
         asks = asks and reads[k].tail - reads[k].head != BUFFER
     for k in range(sources):
@@ -1123,7 +1138,9 @@ def run(machine, descriptors, words, program, moves, products, vectors, prunings
     until = np.zeros(len(UNITS), np.int64)
     result = np.zeros(len(RESULT), np.int64)
 
-    state, index, number, wait = _HEADER, 0, 0, 0
+    # When the array wishes for the activations of a step.
+    wishes = 0
+    state, index, number = _HEADER, 0, 0
     memories[0].takes = 1
     for cycle in range(1, most):
         # A record does not keep its array: one that is not used any more is gone, and it too.
@@ -1241,10 +1258,15 @@ def run(machine, descriptors, words, program, moves, products, vectors, prunings
                 for unit in range(_ARRAY, _COLLECT + 1):
                     if product.units >> unit & 1:
                         until[unit] = cycle
-                until[_ARRAY] = max(until[_ARRAY], cycle + 1 + product.cycles)
-                until[_FEED_A] = cycle + 1 + product.activations
-                until[_FEED_W] = cycle + 1 + product.weights
-                until[_COLLECT] = max(until[_COLLECT], cycle + 1 + product.results)
+                if product.units >> _ARRAY & 1:
+                    wishes = cycle + FIRST_WISH
+                begins = max(wishes, cycle + product.arrives)
+                result[_STALLED] += begins - wishes + product.waits
+                wishes = begins + product.waits + product.cycles
+                end = wishes + AFTER if product.ends else most
+                until[_ARRAY] = end
+                until[_COLLECT] = end + product.collects if product.gives else cycle
+                until[_FEED_A] = until[_FEED_W] = cycle + 1 + product.reads
             elif each.operation == _VECTORS:
                 taken = not busy >> _VECTOR & 1
                 if taken:

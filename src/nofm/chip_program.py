@@ -33,15 +33,12 @@ from nofm.simulator.timing import PARTS, WS, array_cycles
 Array = np.ndarray[Any, Any]
 Values = Mapping[str, int]
 
-ARRAY_CYCLES = 3
-"""Cycles from the array's taking a job to its beginning with it (`nofm.rtl.stce.sequencer`)."""
-
 CHUNK_BEATS, CLIENT_BEATS = 16, 64
 """`CHUNK_BEATS` and `QUEUE_BEATS` of `nofm.rtl.chip.share`."""
 
 MOST_CYCLES = 1 << 24
 
-FEED_LATENCY, FEED_BEHIND, WEIGHT_LATENCY, BEGINS = 22, 17, 19, 2
+FEED_LATENCY, FEED_BEHIND, WEIGHT_LATENCY, COLLECT_CYCLES = 22, 17, 19, 2
 
 
 @dataclass(frozen=True)
@@ -89,8 +86,9 @@ class ProgramTime:
         from nofm.rtl.chip.lag import activation_lag
 
         self._ahead = activation_lag(target.geometry) + 16
-        # Of the array's job at hand: cycles that no step has, cycles of a group, its last drain.
-        self._left, self._unit, self._ends = 0, 0, 0
+        # Of the array's job at hand: cycles, groups that no step has had, cycles of a group, whether
+        # it has had none, cycles after its last group, whether it gives results.
+        self._left, self._unit, self._groups, self._first = 0, 0, 0, False
         numbers = {unit.name: unit.number for unit in target.format.units}
         assert tuple(numbers) == chip.UNITS
         found = []
@@ -163,39 +161,44 @@ class ProgramTime:
         return self._move(values, "memory_", values["run"], items, _NO_BLOCKS)
 
     def _product(self, jobs: Mapping[str, Values]) -> int:
-        sizes = self.target.sizes
-        feed = jobs["feed_activations"]
+        feed, columns = jobs["feed_activations"], self.target.sizes.columns
+        begins_job = "array" in jobs
+        if begins_job:
+            self._begin_array(jobs["array"])
+            self._gives = "collect" in jobs
+            used = jobs["collect"]["short_from"] if self._gives else columns
+            self._collects = COLLECT_CYCLES - (columns - (used or columns))
+        array = self._array
+        beats = array["beats"] + 1
         costs, lanes = self._requests(feed)
         gather = feed["gather"] + 1
-        beats = -(-costs.shape[1] // gather)
-        visits = costs.shape[0] * (feed["repeats"] + 1)
-        collected = 0
-        if "array" in jobs:
-            self._begin_array(jobs["array"])
-            if "collect" in jobs:
-                self._ends = sizes.columns - 2 - (jobs["collect"]["short_from"] or sizes.columns)
-        array = self._array
-        block = (array["beats"] + 1) * (1 if array["output_stationary"] else array["sums"] + 1)
-        cycles = self._left
+        walk = -(-costs.shape[1] // gather)
+        walks = costs.shape[0] * (feed["repeats"] + 1)
+        # OS jobs of one fold may take a step for some of their groups each.
+        cycles, block, first = self._left, (array["sums"] + 1) * beats, self._first
         if array["output_stationary"]:
-            groups = beats // (array["beats"] + 1)
-            if groups <= array["units"] and groups * self._unit < self._left - self._tail:
-                cycles = groups * self._unit
+            block = beats
+            self._groups -= walk // beats * walks
+            if self._groups > 0:
+                cycles = walk // beats * self._unit - (self._unit - beats if first else 0)
         self._left -= cycles
-        visit = max(1, (cycles - (0 if self._left else self._tail)) // visits)
+        self._first = False
+        ends = self._left == 0
+        arrives = FEED_LATENCY + lanes
         late, asked = waited(
             costs,
             feed["repeats"] + 1,
             gather,
-            lanes,
-            *(FEED_LATENCY, BEGINS, block, self._unit, visit),
-            *(self._ahead, FEED_BEHIND, self._weights_late(jobs['feed_weights'])),
+            *(lanes, FEED_LATENCY, chip.FIRST_WISH if begins_job else arrives, block, self._unit),
+            max(1, (cycles - (self._tail if ends else 0)) // walks),
+            *(self._ahead, FEED_BEHIND),
+            self._weights_late(jobs["feed_weights"]) if begins_job else 0,
         )
+        waits = late - (arrives - chip.FIRST_WISH if begins_job else 0)
         numbers = {unit.name: unit.number for unit in self.target.format.units}
         units = sum(1 << numbers[unit] for unit in jobs)
-        cycles += int(late) + ARRAY_CYCLES
-        collected = cycles - self._ends if "collect" in jobs or not "array" in jobs else 0
-        self._products.append((cycles, int(asked) + FEED_BEHIND - 2, cycles, units, collected))
+        found = units, arrives, waits, cycles, ends, self._gives, self._collects
+        self._products.append((*map(int, found), int(asked) + FEED_BEHIND - 2))
         return len(self._products) - 1
 
     def _weights_late(self, feed: Values) -> int:
@@ -203,7 +206,7 @@ class ProgramTime:
         sizes = self.target.sizes
         lanes = min(sizes.rows if feed["to_rows"] else sizes.columns, feed["held_total"] + 1)
         first = 0 if feed["to_rows"] else self._array["beats"] + 1
-        return WEIGHT_LATENCY + lanes - BEGINS - first
+        return WEIGHT_LATENCY + lanes - chip.FIRST_WISH - first
 
     def _begin_array(self, values: Values) -> None:
         self._array = values
@@ -230,6 +233,8 @@ class ProgramTime:
         told = dict(zip(PARTS, parts, strict=True))
         self._left, self._unit = total, values["unit"] + 1
         self._tail = told["fill"] + (0 if stationary else values["last_drain"])
+        folds = (values["outer_folds"] + 1) * (values["column_folds"] + 1)
+        self._first, self._groups = True, 0 if stationary else (values["units"] + 1) * folds
 
     def _stream(self, prefix: str, values: Values) -> tuple[int, int, int]:
         """First address of a stream, how many, and elements of each run, less one."""
@@ -372,7 +377,7 @@ class ProgramTime:
             int((self._descriptors["words"] + 1).sum()),
             self.address // 2,
             np.array(self._moves or [(0,) * 7], chip.MOVE),
-            np.array(self._products or [(0,) * 5], chip.PRODUCT),
+            np.array(self._products or [(0,) * 8], chip.PRODUCT),
             np.array(self._vectors or [(0,) * len(chip.VECTOR.names)], chip.VECTOR),
             np.array(self._prunings or [(0,) * len(chip.PRUNING.names)], chip.PRUNING),
             np.concatenate([*self._words, np.zeros((1, 3), np.int64)]),
