@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from nofm.kernels.tiered import JIT_OPTIONS, helper, integers
+
 Array = np.ndarray[Any, Any]
 
 UNITS = (
@@ -63,11 +65,7 @@ WAITS = ("words", "idle", "unit", "end")
 """What the dispatcher waits for."""
 
 
-def _record(*names: str) -> np.dtype[Any]:
-    return np.dtype([(name, np.int64) for name in names])
-
-
-MACHINE = _record(
+MACHINE = integers(
     "halves",
     "most_results",
     "kept_ways",
@@ -100,7 +98,7 @@ outstanding: bursts of a kind under way at most.
 chunk_beats: beats of a chunk, and of a burst. client_beats, master_beats: of queues.
 """
 
-DESCRIPTOR = _record("words", "wait", "operation", "job", "last")
+DESCRIPTOR = integers("words", "wait", "operation", "job", "last")
 """words: of the payload. wait: units that must be idle, a bit each. operation: its number among
 `OPERATIONS`. job: number of its job. last: whether the program ends with it."""
 
@@ -112,12 +110,12 @@ PRUNING_STREAMS = (
 )
 """Streams of an update job; a prune job has the third and the last two."""
 
-MOVE = _record("run", "runs", "length", "item", "items", "block", "blocks")
+MOVE = integers("run", "runs", "length", "item", "items", "block", "blocks")
 """A load or a store. run, runs: first of its `addresses`, and how many. length: FP16 elements of
 each, less one. item, items: pieces that a load writes, or rows that a store reads: first one's
 place among `items`, and how many. block, blocks: likewise of a weight load's `blocks`."""
 
-PRODUCT = _record("units", "arrives", "waits", "cycles", "ends", "gives", "collects", "reads")
+PRODUCT = integers("units", "arrives", "waits", "cycles", "ends", "gives", "collects", "reads")
 """A step of the array's job. units: those that get a job, a bit each. arrives: cycles from the step
 to its first activations' being there. waits: cycles that the array waits beside, for banks or first
 weights. cycles: from its taking the first activations to its wish for those of the next step, or to
@@ -157,7 +155,7 @@ _LOAD_A, _LOAD_W, _ARRAY, _FEED_A, _FEED_W, _COLLECT, _STORE, _VECTOR, _UPDATE, 
 _STALLED = len(RESULT) - 1
 _BARRIER, _PRODUCT, _STORES, _VECTORS, _UPDATES, _PRUNES = 0, 3, 4, 5, 6, 7
 
-CLIENT = _record(
+CLIENT = integers(
     # The walk over runs: next one, end, cycle from which on they come, elements less one.
     *("run", "end", "first", "length"),
     # The command that is cut into chunks: whether there is one, its address, what is left.
@@ -167,8 +165,19 @@ CLIENT = _record(
     *("room", "level", "out", "left_words", "came"),
 )
 
-VECTOR = _record(
-    *("run", "passes", "rounds", "held", "takes_a", "takes_b", "gives", "reduces", "writes", "rest"),
+VECTOR = integers(
+    *(
+        "run",
+        "passes",
+        "rounds",
+        "held",
+        "takes_a",
+        "takes_b",
+        "gives",
+        "reduces",
+        "writes",
+        "rest",
+    ),
     *("read_a", "runs_a", "length_a", "read_b", "runs_b", "length_b"),
     *("write", "runs", "length"),
 )
@@ -178,7 +187,7 @@ whether only a round's last pass gives one. writes: whether passes write to the 
 from one run that does to the next. read_..., runs_..., length_...: first of a stream's `addresses`,
 how many, and FP16 elements of each, less one; write, runs, length: of the results."""
 
-PRUNING = _record(
+PRUNING = integers(
     *("word", "words", "columns", "kept", "both", "pruned", "halves"),
     *("index_bits", "rows_kept", "row_groups", "piece", "pieces"),
     *(f"{name}_{what}" for name in PRUNING_STREAMS for what in ("first", "runs", "length")),
@@ -189,13 +198,13 @@ index_bits: of an index in memory. rows_kept: kept elements of a run of the firs
 row_groups: its groups. piece, pieces: first of its `pieces`, and how many. Of every stream the first
 of its `addresses`, how many, and FP16 elements of each, less one."""
 
-REGROUP = _record(
+REGROUP = integers(
     *("room", "written", "level"),
     # The group on its way out, and the one that stands there.
     *("full", "full_with", "full_count", "out", "out_with", "out_count"),
 )
 
-READ_MASTER = _record(
+READ_MASTER = integers(
     # All chunks that came, that left the source, and that the alignment took.
     *("came", "asked", "aligned"),
     # The burst that is next: whether there is one, its beat in the window, beats left of the chunk.
@@ -210,7 +219,7 @@ READ_MASTER = _record(
     "served",
 )
 
-WRITE_MASTER = _record(
+WRITE_MASTER = integers(
     *("came", "left_source", "left_waiting"),
     *("burst", "chunk", "place", "left"),
     *("whole", "ahead", "beats", "beats_out", "beats_left", "beats_came"),
@@ -221,7 +230,7 @@ WRITE_MASTER = _record(
     *("done", "served"),
 )
 
-WINDOW = _record(
+WINDOW = integers(
     # All chunks that came, that were checked, that left, and whose words have all left.
     *("came", "checked", "left", "through"),
     # Words of the chunk that left, and those that wait here.
@@ -230,7 +239,7 @@ WINDOW = _record(
     *("goes", "sent"),
 )
 
-MEMORY = _record(
+MEMORY = integers(
     *("credit", "offers", "takes", "reads_wait"),
     # Beats that are to be read: all that left and came. Bursts to write: likewise, and their beats.
     *("read", "reads", "written", "writes", "beats", "answers_left", "answers", "answer"),
@@ -240,14 +249,14 @@ MEMORY = _record(
 _OWNER, _WORDS, _BEATS, _OFFSET, _COMPLETES, _ENDS, _TAIL, _START = range(8)
 
 
-@njit(cache=True)
-def _chunk_words(client, halves, chunk_beats):  # type: ignore[no-untyped-def]
+@helper
+def _chunk_words(client: Any, halves: Any, chunk_beats: Any) -> Any:
     """Words of the chunk that a client's command has next."""
     return min(chunk_beats - client.at // halves % chunk_beats, client.left // halves + 1)
 
 
-@njit(cache=True)
-def _choose(clients, last, halves, chunk_beats):  # type: ignore[no-untyped-def]
+@helper
+def _choose(clients: Any, last: Any, halves: Any, chunk_beats: Any) -> Any:
     """The first client behind the last one that has a chunk which it may have now, or -1."""
     for k in range(len(clients)):
         number = (last + 1 + k) % len(clients)
@@ -257,8 +266,8 @@ def _choose(clients, last, halves, chunk_beats):  # type: ignore[no-untyped-def]
     return -1
 
 
-@njit(cache=True)
-def _serve(client, number, chunk, halves, chunk_beats):  # type: ignore[no-untyped-def]
+@helper
+def _serve(client: Any, number: Any, chunk: Any, halves: Any, chunk_beats: Any) -> Any:
     """Cut a chunk off a client's command; it has room for it."""
     words = _chunk_words(client, halves, chunk_beats)
     length = min(client.left, words * halves - 1)
@@ -275,8 +284,8 @@ def _serve(client, number, chunk, halves, chunk_beats):  # type: ignore[no-untyp
     client.command = not chunk[_ENDS]
 
 
-@njit(cache=True)
-def _ask(client, addresses, cycle, ready):  # type: ignore[no-untyped-def]
+@helper
+def _ask(client: Any, addresses: Any, cycle: Any, ready: Any) -> Any:
     """The walk's next run becomes a command if `ready`; whether it did."""
     if not ready or client.run >= client.end or cycle < client.first:
         return False
@@ -285,8 +294,8 @@ def _ask(client, addresses, cycle, ready):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True)
-def _leave(client, ready):  # type: ignore[no-untyped-def]
+@helper
+def _leave(client: Any, ready: Any) -> Any:
     """A cycle at the end of a client's queue, which is deep: whether a word leaves."""
     leaves = client.out and ready
     pops = client.level > 0 and (ready or not client.out)
@@ -296,8 +305,8 @@ def _leave(client, ready):  # type: ignore[no-untyped-def]
     return leaves
 
 
-@njit(cache=True)
-def _regroup(r, comes, size, beside, out_ready):  # type: ignore[no-untyped-def]
+@helper
+def _regroup(r: Any, comes: Any, size: Any, beside: Any, out_ready: Any) -> Any:
     """A cycle of a `Regroup`: whether a size is taken.
 
     Args:
@@ -323,8 +332,8 @@ def _regroup(r, comes, size, beside, out_ready):  # type: ignore[no-untyped-def]
     return takes
 
 
-@njit(cache=True)
-def _capacity(most):  # type: ignore[no-untyped-def]
+@helper
+def _capacity(most: Any) -> Any:
     """Elements that a `Regroup` holds, of which so many come or leave at once at most."""
     lanes = 2
     while lanes < most:
@@ -332,14 +341,14 @@ def _capacity(most):  # type: ignore[no-untyped-def]
     return 4 * lanes
 
 
-@njit(cache=True)
-def _next_burst(m, chunk):  # type: ignore[no-untyped-def]
+@helper
+def _next_burst(m: Any, chunk: Any) -> Any:
     """The first burst of a chunk."""
     m.burst, m.place, m.left = 1, chunk[_START], chunk[_BEATS]
 
 
-@njit(cache=True)
-def _take_burst(m, chunk_beats):  # type: ignore[no-untyped-def]
+@helper
+def _take_burst(m: Any, chunk_beats: Any) -> Any:
     """The next burst leaves: its beats."""
     beats = min(chunk_beats - m.place, m.left)
     m.place = 0
@@ -348,8 +357,8 @@ def _take_burst(m, chunk_beats):  # type: ignore[no-untyped-def]
     return beats
 
 
-@njit(cache=True)
-def _read_words(m, chunks, clients, granules, sink, halves):  # type: ignore[no-untyped-def]
+@helper
+def _read_words(m: Any, chunks: Any, clients: Any, granules: Any, sink: Any, halves: Any) -> Any:
     """Beats of memory become words in their clients' queues; whether a beat did."""
     ready = m.sunk - m.sink != BUFFER
     if m.sink < m.sunk:
@@ -396,8 +405,19 @@ def _read_words(m, chunks, clients, granules, sink, halves):  # type: ignore[no-
     return takes
 
 
-@njit(cache=True)
-def _read(m, chunks, clients, granules, sink, size, memory, due, cycle, trace):  # type: ignore[no-untyped-def]
+@helper
+def _read(
+    m: Any,
+    chunks: Any,
+    clients: Any,
+    granules: Any,
+    sink: Any,
+    size: Any,
+    memory: Any,
+    due: Any,
+    cycle: Any,
+    trace: Any,
+) -> Any:
     """A cycle of a `ReadMaster`, and of memory's read channels but for the next beat's offer."""
     waits = m.asked - m.aligned != size.outstanding + 2
     takes = _read_words(m, chunks, clients, granules, sink, size.halves)
@@ -424,8 +444,19 @@ def _read(m, chunks, clients, granules, sink, size, memory, due, cycle, trace): 
     m.under_way += asks - came_last
 
 
-@njit(cache=True)
-def _write(m, chunks, window, ends, answers, size, memory, lengths, cycle, trace):  # type: ignore[no-untyped-def]
+@helper
+def _write(
+    m: Any,
+    chunks: Any,
+    window: Any,
+    ends: Any,
+    answers: Any,
+    size: Any,
+    memory: Any,
+    lengths: Any,
+    cycle: Any,
+    trace: Any,
+) -> Any:
     """A cycle of a `WriteMaster`, and of memory's write channels but for what comes next."""
     source_ready = m.came - m.left_source != BUFFER
     waits = m.left_source - m.left_waiting != size.outstanding + 2
@@ -509,8 +540,10 @@ def _write(m, chunks, window, ends, answers, size, memory, lengths, cycle, trace
     return moves
 
 
-@njit(cache=True)
-def _write_share(m, chunks, clients, window, words_ready, source_ready, size):  # type: ignore[no-untyped-def]
+@helper
+def _write_share(
+    m: Any, chunks: Any, clients: Any, window: Any, words_ready: Any, source_ready: Any, size: Any
+) -> Any:
     """Words and chunks of the clients come to the window."""
     goes_ready = window.came - window.goes != BUFFER
     owner = -1
@@ -532,8 +565,8 @@ def _write_share(m, chunks, clients, window, words_ready, source_ready, size):  
             m.served = number
 
 
-@njit(cache=True)
-def _note(trace, channel, cycle):  # type: ignore[no-untyped-def]
+@helper
+def _note(trace: Any, channel: Any, cycle: Any) -> Any:
     """Keep when something moved on AR, R, AW, W or B."""
     count = trace[channel, 0]
     if count + 1 < trace.shape[1]:
@@ -541,8 +574,17 @@ def _note(trace, channel, cycle):  # type: ignore[no-untyped-def]
     trace[channel, 0] = count + 1
 
 
-@njit(cache=True)
-def _memory(memory, due, lengths, answer_due, size, moved, waits, cycle):  # type: ignore[no-untyped-def]
+@helper
+def _memory(
+    memory: Any,
+    due: Any,
+    lengths: Any,
+    answer_due: Any,
+    size: Any,
+    moved: Any,
+    waits: Any,
+    cycle: Any,
+) -> Any:
     """What memory offers and takes in the next cycle.
 
     Args:
@@ -553,9 +595,7 @@ def _memory(memory, due, lengths, answer_due, size, moved, waits, cycle):  # typ
     memory.takes = memory.credit >= size.cycles and not waits
     if moved:
         memory.credit -= size.cycles
-    while (
-        memory.written < memory.writes and memory.beats >= lengths[memory.written % RING]
-    ):
+    while memory.written < memory.writes and memory.beats >= lengths[memory.written % RING]:
         memory.beats -= lengths[memory.written % RING]
         memory.written += 1
         answer_due[memory.answers % RING] = cycle + size.latency
@@ -573,7 +613,7 @@ def _memory(memory, due, lengths, answer_due, size, moved, waits, cycle):  # typ
             memory.answers_left += 1
 
 
-LOADER = _record(
+LOADER = integers(
     "busy",
     "job",
     # The cycle in which the job was taken.
@@ -584,25 +624,38 @@ LOADER = _record(
     *("block", "block_end", "unpacked"),
 )
 
-STORER = _record(
+STORER = integers(
     *("busy", "job", "commands"),
     *("item", "item_end", "first"),
     # Results that are read, that were, and those of the run that no word was asked for, less one.
     *("reads", "came", "left"),
 )
 
-FETCHER = _record("at", "left", "room", "level", "out", "holds")
+FETCHER = integers("at", "left", "room", "level", "out", "holds")
 
 
-@njit(cache=True)
-def _start_walk(client, job, cycle):  # type: ignore[no-untyped-def]
+@helper
+def _start_walk(client: Any, job: Any, cycle: Any) -> Any:
     """A job's runs, from a walker's latency on."""
     client.run, client.end = job.run, job.run + job.runs
     client.first, client.length = cycle + 3, job.length
 
 
-@njit(cache=True)
-def _load(unit, job, client, elements, blocks_of, granules, owner, items, blocks, weights, size, cycle):  # type: ignore[no-untyped-def]
+@helper
+def _load(
+    unit: Any,
+    job: Any,
+    client: Any,
+    elements: Any,
+    blocks_of: Any,
+    granules: Any,
+    owner: Any,
+    items: Any,
+    blocks: Any,
+    weights: Any,
+    size: Any,
+    cycle: Any,
+) -> Any:
     """A cycle of a `Loader`, whose words come from the queue of `client`."""
     halves = size.halves
     finish = elements.out and elements.out_with
@@ -636,8 +689,10 @@ def _load(unit, job, client, elements, blocks_of, granules, owner, items, blocks
         unit.busy = 0
 
 
-@njit(cache=True)
-def _store(unit, job, client, results, items, size, done, cycle):  # type: ignore[no-untyped-def]
+@helper
+def _store(
+    unit: Any, job: Any, client: Any, results: Any, items: Any, size: Any, done: Any, cycle: Any
+) -> Any:
     """A cycle of a `Storer`, whose words go to the queue of `client`."""
     most, halves = size.most_results, size.halves
     if done:
@@ -662,8 +717,8 @@ def _store(unit, job, client, results, items, size, done, cycle):  # type: ignor
             unit.item += 1
 
 
-@njit(cache=True)
-def _fetch(f, client, granules, size, takes):  # type: ignore[no-untyped-def]
+@helper
+def _fetch(f: Any, client: Any, granules: Any, size: Any, takes: Any) -> Any:
     """A cycle of the `Fetcher`: what leaves its queue, and what comes to it."""
     ready = f.level != size.fetch_depth
     pops = f.level > 0 and (takes or not f.out)
@@ -684,13 +739,13 @@ def _fetch(f, client, granules, size, takes):  # type: ignore[no-untyped-def]
         f.holds = (granules[0, (client.left_words - 1) % RING] + 1) // 4
 
 
-STREAM_READ = _record("head", "tail")
+STREAM_READ = integers("head", "tail")
 
-STREAM_WRITE = _record(
+STREAM_WRITE = integers(
     *("walks", "under_way", "active", "left", "head", "tail"),
 )
 
-LANES = _record(
+LANES = integers(
     *("busy", "job", "enters", "drain", "rest"),
     # The sequencer: elements of the run behind, held runs, passes and rounds done.
     *("valid", "done", "held", "passes", "rounds"),
@@ -699,8 +754,18 @@ LANES = _record(
 )
 
 
-@njit(cache=True)
-def _stream_read(s, client, regroup, sizes, granules, owner, halves, size, out_ready):  # type: ignore[no-untyped-def]
+@helper
+def _stream_read(
+    s: Any,
+    client: Any,
+    regroup: Any,
+    sizes: Any,
+    granules: Any,
+    owner: Any,
+    halves: Any,
+    size: Any,
+    out_ready: Any,
+) -> Any:
     """A cycle of a `StreamRead`, which is asked for `size` elements, less one, or -1."""
     asked = sizes[s.head % RING] if s.head < s.tail else -1
     comes = 0
@@ -713,8 +778,19 @@ def _stream_read(s, client, regroup, sizes, granules, owner, halves, size, out_r
         s.tail += 1
 
 
-@njit(cache=True)
-def _stream_write(w, client, regroup, runs, addresses, comes, run, done, size, cycle):  # type: ignore[no-untyped-def]
+@helper
+def _stream_write(
+    w: Any,
+    client: Any,
+    regroup: Any,
+    runs: Any,
+    addresses: Any,
+    comes: Any,
+    run: Any,
+    done: Any,
+    size: Any,
+    cycle: Any,
+) -> Any:
     """A cycle of a `StreamWrite`, to which so many elements come; `run` is the next run's length,
     less one, or -1. Whether the run is taken."""
     halves = size.halves
@@ -747,11 +823,26 @@ def _stream_write(w, client, regroup, runs, addresses, comes, run, done, size, c
     return takes
 
 
-@njit(cache=True)
-def _vector(  # type: ignore[no-untyped-def]
-    v, job, reads, regroups, sizes, write, write_regroup, write_runs, beats, pipe,
-    readers, writer, granules, addresses, size, done, cycle,
-):
+@helper
+def _vector(
+    v: Any,
+    job: Any,
+    reads: Any,
+    regroups: Any,
+    sizes: Any,
+    write: Any,
+    write_regroup: Any,
+    write_runs: Any,
+    beats: Any,
+    pipe: Any,
+    readers: Any,
+    writer: Any,
+    granules: Any,
+    addresses: Any,
+    size: Any,
+    done: Any,
+    cycle: Any,
+) -> Any:
     """A cycle of a `VectorUnit`."""
     lanes = size.vector_lanes
     writes_busy = write.walks or write.under_way
@@ -826,20 +917,20 @@ def _vector(  # type: ignore[no-untyped-def]
         v.busy = 0
 
 
-@njit(cache=True)
-def _begin_write(write, client, first, runs, length, cycle):  # type: ignore[no-untyped-def]
+@helper
+def _begin_write(write: Any, client: Any, first: Any, runs: Any, length: Any, cycle: Any) -> Any:
     """A stream is written from the next cycle on."""
     write.walks = 1
     client.run, client.end, client.first, client.length = first, first + runs, cycle + 3, length
 
 
-@njit(cache=True)
-def _begin_read(client, first, runs, length, cycle):  # type: ignore[no-untyped-def]
+@helper
+def _begin_read(client: Any, first: Any, runs: Any, length: Any, cycle: Any) -> Any:
     """A stream is read from the next cycle on."""
     client.run, client.end, client.first, client.length = first, first + runs, cycle + 3, length
 
 
-PRUNER = _record(
+PRUNER = integers(
     *("busy", "job", "engine", "place", "tail"),
     # Words of the job: those that streams were asked for, that came to the engine's buffer, that
     # entered it, that left it, and whose updates are on their way to memory.
@@ -851,11 +942,13 @@ PRUNER = _record(
     *("piece", "row", "stands", "told_piece", "told_rows", "left_rows"),
 )
 
-FORM = _record("active", "left", "head", "tail", "words")
+FORM = integers("active", "left", "head", "tail", "words")
 
 
-@njit(cache=True)
-def _kept_blocks(f, regroup, write_room, runs, comes, bits, halves):  # type: ignore[no-untyped-def]
+@helper
+def _kept_blocks(
+    f: Any, regroup: Any, write_room: Any, runs: Any, comes: Any, bits: Any, halves: Any
+) -> Any:
     """A cycle of `KeptBlocks`, to which so many kept elements come: words that leave."""
     gives = min(f.words, halves) if write_room else 0
     stands = f.words != 0
@@ -878,8 +971,24 @@ def _kept_blocks(f, regroup, write_room, runs, comes, bits, halves):  # type: ig
     return gives
 
 
-@njit(cache=True)
-def _form(f, p, job, of, write, client, regroup, kept, runs, kept_runs, pieces, addresses, done, size, cycle):  # type: ignore[no-untyped-def]
+@helper
+def _form(
+    f: Any,
+    p: Any,
+    job: Any,
+    of: Any,
+    write: Any,
+    client: Any,
+    regroup: Any,
+    kept: Any,
+    runs: Any,
+    kept_runs: Any,
+    pieces: Any,
+    addresses: Any,
+    done: Any,
+    size: Any,
+    cycle: Any,
+) -> Any:
     """A cycle of one of the forms' ways to memory: groups become blocks, and blocks runs."""
     second = of == 1
     # A group comes, if there is one.
@@ -923,12 +1032,31 @@ def _form(f, p, job, of, write, client, regroup, kept, runs, kept_runs, pieces, 
             p.told_rows += 1
 
 
-@njit(cache=True)
-def _pruner(  # type: ignore[no-untyped-def]
-    p, job, prune, reads, read_regroups, read_sizes, writes, write_regroups, write_runs,
-    forms, kept, kept_runs, words, pieces, pipe,
-    readers, writers, granules, addresses, size, done, cycle,
-):
+@helper
+def _pruner(
+    p: Any,
+    job: Any,
+    prune: Any,
+    reads: Any,
+    read_regroups: Any,
+    read_sizes: Any,
+    writes: Any,
+    write_regroups: Any,
+    write_runs: Any,
+    forms: Any,
+    kept: Any,
+    kept_runs: Any,
+    words: Any,
+    pieces: Any,
+    pipe: Any,
+    readers: Any,
+    writers: Any,
+    granules: Any,
+    addresses: Any,
+    size: Any,
+    done: Any,
+    cycle: Any,
+) -> Any:
     """A cycle of an `UpdateUnit`, or of a `PruneUnit` (`prune`)."""
     first_reader, first_writer = (8, 4) if prune else (5, 2)
     sources = 1 if prune else 3
@@ -942,8 +1070,21 @@ def _pruner(  # type: ignore[no-untyped-def]
     for k in range(2):
         number = first_writer + 3 + k
         _form(
-            forms[k], p, job, k, writes[3 + k], writers[number], write_regroups[3 + k], kept[k],
-            write_runs[3 + k], kept_runs[k], pieces, addresses, done == number, size, cycle,
+            forms[k],
+            p,
+            job,
+            k,
+            writes[3 + k],
+            writers[number],
+            write_regroups[3 + k],
+            kept[k],
+            write_runs[3 + k],
+            kept_runs[k],
+            pieces,
+            addresses,
+            done == number,
+            size,
+            cycle,
         )
     sink_ready = p.left - p.written != ELASTIC
     counts = 0
@@ -967,8 +1108,16 @@ def _pruner(  # type: ignore[no-untyped-def]
                 run = job.half_length
         number = first_writer + k
         _stream_write(
-            writes[k], writers[number], write_regroups[k], write_runs[k], addresses, comes, run,
-            done == number, size, cycle,
+            writes[k],
+            writers[number],
+            write_regroups[k],
+            write_runs[k],
+            addresses,
+            comes,
+            run,
+            done == number,
+            size,
+            cycle,
         )
 
     # The engine: a word enters in each cycle in which it goes on, while there are any.
@@ -1012,8 +1161,15 @@ def _pruner(  # type: ignore[no-untyped-def]
         if asks and words[p.told, 0] > 0:
             asked = words[p.told, 0] * (2 if k < sources - 1 else 1) - 1
         _stream_read(
-            reads[k], readers[first_reader + k], read_regroups[k], read_sizes[k], granules,
-            first_reader + k, size.halves, asked, leaves,
+            reads[k],
+            readers[first_reader + k],
+            read_regroups[k],
+            read_sizes[k],
+            granules,
+            first_reader + k,
+            size.halves,
+            asked,
+            leaves,
         )
     p.given += comes
     p.told += asks
@@ -1021,8 +1177,18 @@ def _pruner(  # type: ignore[no-untyped-def]
         p.busy = 0
 
 
-@njit(cache=True)
-def _begin_pruner(p, number, job, prune, writes, readers, writers, pipe, cycle):  # type: ignore[no-untyped-def]
+@helper
+def _begin_pruner(
+    p: Any,
+    number: Any,
+    job: Any,
+    prune: Any,
+    writes: Any,
+    readers: Any,
+    writers: Any,
+    pipe: Any,
+    cycle: Any,
+) -> Any:
     """A job of an update or a prune unit is taken."""
     p.busy, p.job, p.engine, p.place = 1, number, 1, 0
     p.told = p.given = p.entered = p.left = p.written = job.word
@@ -1038,12 +1204,20 @@ def _begin_pruner(p, number, job, prune, writes, readers, writers, pipe, cycle):
         _begin_read(readers[6], job.momentum_first, job.momentum_runs, job.momentum_length, cycle)
         _begin_read(readers[7], job.gradient_first, job.gradient_runs, job.gradient_length, cycle)
         _begin_write(
-            writes[0], writers[2], job.new_weight_first, job.new_weight_runs,
-            job.new_weight_length, cycle,
+            writes[0],
+            writers[2],
+            job.new_weight_first,
+            job.new_weight_runs,
+            job.new_weight_length,
+            cycle,
         )
         _begin_write(
-            writes[1], writers[3], job.new_momentum_first, job.new_momentum_runs,
-            job.new_momentum_length, cycle,
+            writes[1],
+            writers[3],
+            job.new_momentum_first,
+            job.new_momentum_runs,
+            job.new_momentum_length,
+            cycle,
         )
         if job.halves:
             _begin_write(
@@ -1052,21 +1226,45 @@ def _begin_pruner(p, number, job, prune, writes, readers, writers, pipe, cycle):
     first = 4 if prune else 2
     if job.pruned:
         _begin_write(
-            writes[3], writers[first + 3], job.form_rows_first, job.form_rows_runs,
-            job.form_rows_length, cycle,
+            writes[3],
+            writers[first + 3],
+            job.form_rows_first,
+            job.form_rows_runs,
+            job.form_rows_length,
+            cycle,
         )
     if job.pruned and job.both:
         _begin_write(
-            writes[4], writers[first + 4], job.form_columns_first, job.form_columns_runs,
-            job.form_columns_length, cycle,
+            writes[4],
+            writers[first + 4],
+            job.form_columns_first,
+            job.form_columns_runs,
+            job.form_columns_length,
+            cycle,
         )
 
 
 _IDLE, _HEADER, _PAYLOAD, _CHECK, _WAIT, _OFFER, _END, _DONE = range(8)
 
 
-@njit(cache=True)
-def run(machine, descriptors, words, program, moves, products, vectors, prunings, words_of, pieces, addresses, items, blocks, most, trace):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True, **JIT_OPTIONS)
+def run(
+    machine: Any,
+    descriptors: Any,
+    words: Any,
+    program: Any,
+    moves: Any,
+    products: Any,
+    vectors: Any,
+    prunings: Any,
+    words_of: Any,
+    pieces: Any,
+    addresses: Any,
+    items: Any,
+    blocks: Any,
+    most: Any,
+    trace: Any,
+) -> Any:
     """Cycles of a program.
 
     Args:
@@ -1098,7 +1296,9 @@ def run(machine, descriptors, words, program, moves, products, vectors, prunings
     regroups = np.zeros(4, REGROUP)
     half = size.halves
     kept = size.kept_ways * 16
-    for k, (comes, goes) in enumerate(((half, half), (kept, half), (half, 2 * kept), (size.most_results, half))):
+    for k, (comes, goes) in enumerate(
+        ((half, half), (kept, half), (half, 2 * kept), (size.most_results, half))
+    ):
         regroups[k].room = _capacity(max(comes, goes))
     regroups[2].room = size.unpack_room
     vector_regroups = np.zeros(3, REGROUP)
@@ -1173,8 +1373,18 @@ def run(machine, descriptors, words, program, moves, products, vectors, prunings
         for k in range(2):
             unit = loaders[k]
             _load(
-                unit, moves[unit.job], readers[1 + k], regroups[k], regroups[2], granules,
-                1 + k, items, blocks, k == 1, size, cycle,
+                unit,
+                moves[unit.job],
+                readers[1 + k],
+                regroups[k],
+                regroups[2],
+                granules,
+                1 + k,
+                items,
+                blocks,
+                k == 1,
+                size,
+                cycle,
             )
         takes = fetch.out and (state == _HEADER or state == _PAYLOAD)
         had_words = fetch.out
@@ -1182,7 +1392,9 @@ def run(machine, descriptors, words, program, moves, products, vectors, prunings
         done = write.done
 
         # Memory and the masters.
-        moved = _write(write, write_chunks, window, ends, answers, size, memory, lengths, cycle, trace)
+        moved = _write(
+            write, write_chunks, window, ends, answers, size, memory, lengths, cycle, trace
+        )
         _write_share(write, write_chunks, writers, window, window_words, window_source, size)
         _read(read, read_chunks, readers, granules, sink, size, memory, due, cycle, trace)
         if chosen >= 0:
@@ -1192,16 +1404,48 @@ def run(machine, descriptors, words, program, moves, products, vectors, prunings
         _memory(memory, due, lengths, answer_due, size, moved, waits, cycle)
         _store(store, moves[store.job], writers[0], regroups[3], items, size, done == 0, cycle)
         _vector(
-            vector, vectors[vector.job], vector_reads, vector_regroups, vector_sizes,
-            vector_writes[0], vector_regroups[2], vector_runs, beats, pipe,
-            readers, writers[1], granules, addresses, size, done == 1, cycle,
+            vector,
+            vectors[vector.job],
+            vector_reads,
+            vector_regroups,
+            vector_sizes,
+            vector_writes[0],
+            vector_regroups[2],
+            vector_runs,
+            beats,
+            pipe,
+            readers,
+            writers[1],
+            granules,
+            addresses,
+            size,
+            done == 1,
+            cycle,
         )
         for k in range(2):
             _pruner(
-                pruners[k], prunings[pruners[k].job], k == 1, prune_reads[k], prune_in[k],
-                prune_sizes[k], prune_writes[k], prune_out[k], prune_runs[k], forms[k],
-                kept_groups[k], kept_runs[k], words_of, pieces, prune_pipe if k else update_pipe,
-                readers, writers, granules, addresses, size, done, cycle,
+                pruners[k],
+                prunings[pruners[k].job],
+                k == 1,
+                prune_reads[k],
+                prune_in[k],
+                prune_sizes[k],
+                prune_writes[k],
+                prune_out[k],
+                prune_runs[k],
+                forms[k],
+                kept_groups[k],
+                kept_runs[k],
+                words_of,
+                pieces,
+                prune_pipe if k else update_pipe,
+                readers,
+                writers,
+                granules,
+                addresses,
+                size,
+                done,
+                cycle,
             )
 
         # Commands.
@@ -1250,7 +1494,11 @@ def run(machine, descriptors, words, program, moves, products, vectors, prunings
                 if taken:
                     job = moves[each.job]
                     store.busy, store.job, store.commands = 1, each.job, job.runs - 1
-                    store.item, store.item_end, store.first = job.item, job.item + job.items, cycle + 7
+                    store.item, store.item_end, store.first = (
+                        job.item,
+                        job.item + job.items,
+                        cycle + 7,
+                    )
                     store.left = job.length
                     _start_walk(writers[0], job, cycle)
             elif each.operation == _PRODUCT:
@@ -1285,8 +1533,15 @@ def run(machine, descriptors, words, program, moves, products, vectors, prunings
                 taken = not busy >> (_UPDATE + k) & 1
                 if taken:
                     _begin_pruner(
-                        pruners[k], each.job, prunings[each.job], k == 1, prune_writes[k], readers,
-                        writers, prune_pipe if k else update_pipe, cycle,
+                        pruners[k],
+                        each.job,
+                        prunings[each.job],
+                        k == 1,
+                        prune_writes[k],
+                        readers,
+                        writers,
+                        prune_pipe if k else update_pipe,
+                        cycle,
                     )
             if not taken:
                 result[3] += 1

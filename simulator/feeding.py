@@ -12,13 +12,26 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from nofm.kernels.tiered import JIT_OPTIONS
+
 Array = np.ndarray[Any, Any]
 
 
-@njit(cache=True)
-def waited(  # type: ignore[no-untyped-def]
-    costs, repeats, gather, lanes, latency, begins, block, unit, visit, depth, behind, late
-):
+@njit(cache=True, nogil=True, **JIT_OPTIONS)
+def waited(
+    costs: Any,
+    repeats: Any,
+    gather: Any,
+    lanes: Any,
+    latency: Any,
+    begins: Any,
+    block: Any,
+    unit: Any,
+    visit: Any,
+    depth: Any,
+    behind: Any,
+    late: Any,
+) -> Any:
     """Cycles that the array waits in a job, and cycles from the job to its last request.
 
     Args:

@@ -359,7 +359,8 @@ class ProgramTime:
             "entries": PruneGeometry.of(target.accelerator).entries,
             "vector_lanes": VectorGeometry.of(target.accelerator).lanes,
             "vector_latency": VectorGeometry.of(target.accelerator).latency_cycles,
-            "unpack_room": 4 << (max(sizes.halves, ways * (BLOCK + sizes.index_bits)) - 1).bit_length(),
+            "unpack_room": 4
+            << (max(sizes.halves, ways * (BLOCK + sizes.index_bits)) - 1).bit_length(),
         }.items():
             machine[name] = value
         return machine
