@@ -252,6 +252,7 @@ def replay_training(
         },
         **options,
     )
+    # Wherever the chip's memory begins, that of the golden model begins at 0.
     step = example.step(accelerator)
     golden = train(GoldenMachine(step.target, step.elements), example, step, steps)
     found = []

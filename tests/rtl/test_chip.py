@@ -68,11 +68,12 @@ class Made:
         told = zip(cases, found, done.results["runs"], strict=True)
         return {each.name: (wrong, result) for each, wrong, result in told if wrong}
 
-    def training(self, example: Example, steps: int, folder: Path) -> list[str]:
+    def training(self, example: Example, steps: int, folder: Path, **memory: Any) -> list[str]:
         """What is wrong with a training run."""
         return replay_training(
             *(self.sources, self.accelerator, example, steps),
             folder=folder,
+            memory=memory,
             **self.options,
         )[1]
 
@@ -128,8 +129,9 @@ def test_a_product_and_a_prune(quick: Made, tmp_path: Path) -> None:
 
 
 def test_a_training_step(quick: Made, tmp_path: Path) -> None:
-    """The vector and update units too."""
-    assert quick.training(Example("tiny", "bdwp", "2:4"), 1, tmp_path) == []
+    """The vector and update units too, in memory that begins where that of a board does."""
+    example = Example("tiny", "bdwp", "2:4")
+    assert quick.training(example, 1, tmp_path, base=0x4_0000_0000) == []
 
 
 @pytest.mark.slow
