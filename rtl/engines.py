@@ -69,7 +69,7 @@ class Engine:
 
 
 def _stce(accelerator: Accelerator) -> Built:
-    from nofm.rtl.stce.control import job_fields
+    from nofm.rtl.stce.job import job_fields
     from nofm.rtl.stce.stce import Stce
 
     top = Stce.top(accelerator)
@@ -77,20 +77,23 @@ def _stce(accelerator: Accelerator) -> Built:
 
 
 def _sore(accelerator: Accelerator) -> Built:
-    from nofm.rtl.sore import Sore, job_fields
+    from nofm.rtl.sore.engine import Sore
+    from nofm.rtl.sore.job import job_fields
 
     top = Sore.top(accelerator)
     return Built(top, job_fields(top.geometry), job_fields.__doc__ or "")
 
 
 def _wuve(accelerator: Accelerator) -> Built:
-    from nofm.rtl.wuve import Wuve, job_fields
+    from nofm.rtl.wuve.engine import Wuve
+    from nofm.rtl.wuve.job import job_fields
 
     return Built(Wuve.top(accelerator), job_fields(), job_fields.__doc__ or "")
 
 
 def _pregeneration(accelerator: Accelerator) -> Built:
-    from nofm.rtl.pregeneration import Pregeneration, job_fields
+    from nofm.rtl.pregeneration.engine import Pregeneration
+    from nofm.rtl.pregeneration.job import job_fields
 
     top = Pregeneration.top(accelerator)
     return Built(top, job_fields(top.geometry), job_fields.__doc__ or "")

@@ -6,10 +6,13 @@ A table maps each field's name to its width in bits; the first field is the lowe
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-from amaranth.hdl import Value
+from typing import TYPE_CHECKING
 
 from nofm.kernels.errors import InputError
+
+if TYPE_CHECKING:
+    # A host packs words, too, and has no need of what builds hardware.
+    from amaranth.hdl import Value
 
 Widths = Mapping[str, int]
 

@@ -13,8 +13,9 @@ from typing import Any
 from amaranth.hdl import Cat, Const, EnableInserter, Module, Mux, Value
 from amaranth.lib.wiring import In, Out
 
+from nofm.rtl.arithmetic.depth import check_depth
 from nofm.rtl.arithmetic.float_format import SINGLE, FloatFormat
-from nofm.rtl.arithmetic.pipeline import Pipeline, check_depth, named
+from nofm.rtl.arithmetic.pipeline import Pipeline, named
 from nofm.rtl.arithmetic.shift import leading_zeros, shift_left, shift_right_sticky
 from nofm.rtl.hierarchy import Unit
 

@@ -7,9 +7,10 @@ from typing import Any
 from amaranth.hdl import Cat, Const, EnableInserter, Module, Signal, Value, signed
 from amaranth.lib.wiring import In, Out
 
+from nofm.rtl.arithmetic.depth import check_depth
 from nofm.rtl.arithmetic.float_format import HALF, SINGLE, FloatFormat
 from nofm.rtl.arithmetic.half import NORMALISED, normalise
-from nofm.rtl.arithmetic.pipeline import Pipeline, check_depth, named
+from nofm.rtl.arithmetic.pipeline import Pipeline, named
 from nofm.rtl.arithmetic.rounding import round_to
 from nofm.rtl.hierarchy import Unit
 

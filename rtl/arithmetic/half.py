@@ -14,8 +14,9 @@ from amaranth.hdl import Cat, Const, EnableInserter, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
 
 from nofm.rtl.arithmetic import normalise as normalisation
+from nofm.rtl.arithmetic.depth import check_depth
 from nofm.rtl.arithmetic.float_format import HALF, SINGLE
-from nofm.rtl.arithmetic.pipeline import Pipeline, check_depth, named
+from nofm.rtl.arithmetic.pipeline import Pipeline, named
 from nofm.rtl.hierarchy import Unit
 
 NORMALISED = normalisation.normalised_format(HALF)

@@ -7,9 +7,10 @@ from typing import Any
 from amaranth.hdl import Cat, Const, EnableInserter, Module, Mux, Signal, Value, signed
 from amaranth.lib.wiring import In, Out
 
+from nofm.rtl.arithmetic.depth import check_depth
 from nofm.rtl.arithmetic.float_format import SINGLE, FloatFormat
 from nofm.rtl.arithmetic.normalise import normalise, normalised_format
-from nofm.rtl.arithmetic.pipeline import Pipeline, check_depth
+from nofm.rtl.arithmetic.pipeline import Pipeline
 from nofm.rtl.arithmetic.rounding import round_to
 from nofm.rtl.hierarchy import Unit
 

@@ -6,10 +6,6 @@ from types import SimpleNamespace
 
 from amaranth.hdl import Const, Module, Signal, Value
 
-from nofm.kernels.errors import positive
-
-MAX_DEPTH = 64
-
 
 class Pipeline:
     """Puts registers at the cut points of a unit's logic.
@@ -46,11 +42,6 @@ class Pipeline:
                 value = named(self._m, f"{name}_{number}", value)
             setattr(past, name, value)
         return past
-
-
-def check_depth(what: str, depth: int) -> int:
-    """`depth`, or an `InputError` when it is no depth that a pipeline can have."""
-    return positive(f"{what} depth", depth, at_most=MAX_DEPTH)
 
 
 def named(m: Module, name: str, value: Value) -> Signal:

@@ -30,7 +30,7 @@ class Training(ChipHost):
     def __init__(self, dut: Any, told: dict[str, Any]) -> None:
         self.accelerator = from_toml(told["hardware"], "the accelerator")
         self.example = Example(**told["example"])
-        self.programs = self.example.step(self.accelerator)
+        self.programs = self.example.step(self.accelerator, told["memory"].get("base", 0))
         super().__init__(dut, told, bytes(memory_bytes(self.programs)))
 
     def go(self) -> None:
@@ -38,7 +38,7 @@ class Training(ChipHost):
         told, step = self.told, self.programs
         driver = Driver(self.board, self.accelerator, poll_seconds=POLL_CYCLES * SECOND)
         driver.reset()
-        driver.allow_writes(0, HALF_BYTES * step.elements)
+        driver.allow_writes(step.base, step.base + HALF_BYTES * step.elements)
         driver.set_watchdog(told["watchdog"])
         machine = DrivenMachine(driver, program_at(step), told["limit"] * SECOND)
         try:

@@ -24,7 +24,8 @@ from nofm.rtl.program.sizes import HALF_BYTES, ChipSizes
 from nofm.rtl.program.step import finished
 from nofm.rtl.program.stream import write
 from nofm.rtl.program.training import Example, GoldenMachine, train
-from nofm.rtl.sore import Geometry, SoreJob
+from nofm.rtl.sore.geometry import Geometry
+from nofm.rtl.sore.job import SoreJob
 from nofm.rtl.tools.cocotb_runner import Run, run
 
 Halves = np.ndarray[Any, np.dtype[np.uint16]]
@@ -251,6 +252,7 @@ def replay_training(
         },
         **options,
     )
+    # Wherever the chip's memory begins, that of the golden model begins at 0.
     step = example.step(accelerator)
     golden = train(GoldenMachine(step.target, step.elements), example, step, steps)
     found = []

@@ -6,7 +6,7 @@ from dataclasses import astuple, dataclass, fields
 
 from nofm.dataflow.accelerator import Accelerator
 from nofm.kernels.errors import InputError
-from nofm.rtl.arithmetic.pipeline import MAX_DEPTH
+from nofm.rtl.arithmetic.depth import MAX_DEPTH
 from nofm.rtl.program.vector import LINE
 
 LOGIC = dict(add=6, scale=5, half=2)

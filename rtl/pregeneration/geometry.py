@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from nofm.dataflow.accelerator import Accelerator
-from nofm.rtl import sore, wuve
+from nofm.rtl.sore import geometry as sore
+from nofm.rtl.wuve import geometry as wuve
 
 
 @dataclass(frozen=True)

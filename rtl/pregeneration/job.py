@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nofm.kernels.optimizer import Sgd
-from nofm.rtl import sore
 from nofm.rtl.fields import pack
 from nofm.rtl.pregeneration.geometry import Geometry
 from nofm.rtl.sore.job import SoreJob
+from nofm.rtl.sore.job import job_fields as sore_fields
 from nofm.rtl.wuve.job import HYPER_PARAMETERS, hyper_parameters
 
 
@@ -27,7 +27,7 @@ def job_fields(geometry: Geometry) -> dict[str, int]:
     momentum: FP32 bits of mu.
     weight_decay: FP32 bits of wd.
     """
-    return sore.job_fields(geometry.sore) | HYPER_PARAMETERS
+    return sore_fields(geometry.sore) | HYPER_PARAMETERS
 
 
 @dataclass(frozen=True, kw_only=True)

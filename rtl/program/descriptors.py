@@ -74,8 +74,8 @@ class Operation:
 
 
 def _array(accelerator: Accelerator) -> Widths:
-    from nofm.rtl.stce.control import job_fields
     from nofm.rtl.stce.geometry import Geometry
+    from nofm.rtl.stce.job import job_fields
 
     return job_fields(Geometry.of(accelerator))
 

@@ -32,7 +32,8 @@ from nofm.rtl.program.image import beat_order, by_tap, feature_map, form_halves
 from nofm.rtl.program.layout import Beats, FeatureMap, Form, Tensors
 from nofm.rtl.program.lower import lower
 from nofm.rtl.program.product import Target, fitting
-from nofm.rtl.program.sizes import ChipSizes
+from nofm.rtl.program.relocate import checked_base, relocated
+from nofm.rtl.program.sizes import HALF_BYTES, ChipSizes
 from nofm.rtl.program.stream import as_halves, as_singles, encode_stream, one_run
 from nofm.rtl.program.tiles import Cut
 from nofm.rtl.program.update import STREAMS, plain
@@ -129,13 +130,15 @@ class TrainingStep:
         method, pattern: how prunable layers are pruned.
         by: hyper-parameters of the update.
         choose: mappings; the first one that the scheduler tries, where not given.
+        base: where memory begins, in bytes; a multiple of 4096.
 
     Attributes:
-        placed: the operations in memory.
+        placed: the operations in memory. Their addresses count FP16 elements from its begin on.
         input, output, loss_gradient: what the host writes before the forward program, and reads and
             writes after it.
         elements: FP16 elements of memory.
-        forward, backward: the programs.
+        base: where memory begins, in bytes.
+        forward, backward: the programs, with the addresses of memory that begins there.
         cuts: how the products of a layer's stage are cut.
 
     Raises:
@@ -150,6 +153,7 @@ class TrainingStep:
         pattern: Pattern,
         by: Sgd,
         choose: Choose | None = None,
+        base: int = 0,
     ) -> None:
         self.target, self.method, self.pattern, self.by = target, method, pattern, by
         self.updates = UpdateGeometry.of(target.accelerator)
@@ -159,8 +163,9 @@ class TrainingStep:
         self.placed = list(self._place(network))
         self.input, self.output = self.placed[0].read, self.placed[-1].written
         self.loss_gradient = self.placed[-1].written_gradient
-        self.forward = finished(self._forward())
-        self.backward = finished(self._backward())
+        self.base = checked_base(base, HALF_BYTES * self.elements)
+        self.forward = relocated(finished(self._forward()), base)
+        self.backward = relocated(finished(self._backward()), base)
 
     def memory(self, weights: Mapping[str, Array], biases: Mapping[str, Array]) -> Halves:
         """Memory before the first step: uint16 [elements].

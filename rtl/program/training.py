@@ -15,15 +15,17 @@ import numpy as np
 
 from nofm.dataflow.accelerator import Accelerator
 from nofm.dataflow.methods import METHODS
-from nofm.kernels.errors import positive, unknown
+from nofm.kernels.errors import InputError, positive, unknown
 from nofm.kernels.optimizer import Sgd
 from nofm.kernels.pattern import Pattern
 from nofm.rtl.driver import Driver
 from nofm.rtl.program.encoding import decode_program, encode_program
 from nofm.rtl.program.image import map_halves, map_values
 from nofm.rtl.program.interpret import Chip
+from nofm.rtl.program.layout import FeatureMap
 from nofm.rtl.program.networks import network
 from nofm.rtl.program.product import Target
+from nofm.rtl.program.relocate import PAGE, checked_base, relocated
 from nofm.rtl.program.sizes import HALF_BYTES
 from nofm.rtl.program.step import TrainingStep, Weighted
 from nofm.workloads.layer import Convolution, Linear
@@ -35,9 +37,6 @@ UPDATE = Sgd(learning_rate=0.1, momentum=0.9, weight_decay=1e-3)
 
 METHODS_HERE = ("dense", "srste", "bdwp")
 """Methods whose step a program does as a whole."""
-
-PAGE = 4096
-"""Programs begin at a multiple of this behind the tensors, in bytes."""
 
 
 class Machine(Protocol):
@@ -82,27 +81,45 @@ class DrivenMachine:
 
 
 class GoldenMachine:
-    """The golden model of a chip."""
+    """The golden model of a chip.
 
-    def __init__(self, target: Target, elements: int) -> None:
-        self._target = target
+    Args:
+        target: the chip.
+        elements: FP16 elements of its memory.
+        base: where that begins, in bytes; a multiple of 4096.
+
+    Raises:
+        InputError: no memory can be there.
+    """
+
+    def __init__(self, target: Target, elements: int, base: int = 0) -> None:
+        self._target, self._base = target, checked_base(base, HALF_BYTES * elements)
         self.memory = np.zeros(elements, np.uint16)
 
     def read(self, address: int, size: int) -> bytes:
         """Bytes of memory."""
-        return self.memory.view(np.uint8)[address : address + size].tobytes()
+        first = self._place(address, size)
+        return self.memory.view(np.uint8)[first : first + size].tobytes()
 
     def write(self, address: int, data: bytes) -> None:
         """Write bytes of memory."""
-        first = address // HALF_BYTES
-        halves = np.frombuffer(data, np.uint16)
-        self.memory[first : first + len(halves)] = halves
+        first = self._place(address, len(data))
+        self.memory.view(np.uint8)[first : first + len(data)] = np.frombuffer(data, np.uint8)
+
+    def _place(self, address: int, size: int) -> int:
+        """Where in memory that is."""
+        first, held = address - self._base, self.memory.nbytes
+        if not 0 <= first <= held - size:
+            raise InputError(
+                f"memory is from {self._base:#x} to {self._base + held:#x}, not {size} bytes at "
+                f"{address:#x}"
+            )
+        return first
 
     def run(self, program: bytes) -> Mapping[str, int]:
         """Run a program to its end."""
-        Chip(self._target.accelerator, self.memory).run(
-            decode_program(self._target.format, program)
-        )
+        found = decode_program(self._target.format, program)
+        Chip(self._target.accelerator, self.memory).run(relocated(found, -self._base))
         return {}
 
 
@@ -123,8 +140,8 @@ class Example:
     pattern: str
     seed: int = 0
 
-    def step(self, accelerator: Accelerator) -> TrainingStep:
-        """The programs of a step.
+    def step(self, accelerator: Accelerator, base: int = 0) -> TrainingStep:
+        """The programs of a step, for memory that begins at `base`, in bytes.
 
         Raises:
             InputError: an unknown name, or what the chip cannot do.
@@ -135,7 +152,12 @@ class Example:
         if self.method != "dense":
             accelerator.require_pattern(pattern)
         return TrainingStep(
-            Target(accelerator), network(self.network), METHODS[self.method], pattern, UPDATE
+            Target(accelerator),
+            network(self.network),
+            METHODS[self.method],
+            pattern,
+            UPDATE,
+            base=base,
         )
 
     def weights(self, step: TrainingStep) -> tuple[dict[str, Array], dict[str, Array]]:
@@ -202,15 +224,15 @@ class Trained:
 
 
 def program_at(step: TrainingStep) -> int:
-    """Where programs can go, in bytes: behind all tensors."""
-    return -(-step.elements * HALF_BYTES // PAGE) * PAGE
+    """The address where programs can go, in bytes: a page of their own behind all tensors."""
+    return step.base - (-step.elements * HALF_BYTES // PAGE) * PAGE
 
 
 def memory_bytes(step: TrainingStep) -> int:
-    """Bytes of memory that tensors and programs take."""
+    """Bytes of memory that tensors and programs take, from the step's base on."""
     form = step.target.format
     longest = max(len(encode_program(form, each)) for each in (step.forward, step.backward))
-    return program_at(step) + -(-longest // PAGE) * PAGE
+    return program_at(step) - step.base + -(-longest // PAGE) * PAGE
 
 
 def train(machine: Machine, example: Example, step: TrainingStep, steps: int) -> Iterator[Trained]:
@@ -222,16 +244,20 @@ def train(machine: Machine, example: Example, step: TrainingStep, steps: int) ->
     positive("steps", steps)
     form = step.target.format
     forward, backward = (encode_program(form, each) for each in (step.forward, step.backward))
-    machine.write(0, step.memory(*example.weights(step)).tobytes())
+    machine.write(step.base, step.memory(*example.weights(step)).tobytes())
     x, labels = example.samples(step)
     output, gradient = step.output, step.loss_gradient
+
+    def place(of: FeatureMap) -> int:
+        return step.base + HALF_BYTES * of.address
+
     for _ in range(steps):
-        machine.write(HALF_BYTES * step.input.address, map_halves(step.input, x).tobytes())
+        machine.write(place(step.input), map_halves(step.input, x).tobytes())
         first = dict(machine.run(forward))
-        given = machine.read(HALF_BYTES * output.address, HALF_BYTES * output.elements)
+        given = machine.read(place(output), HALF_BYTES * output.elements)
         logits = map_values(replace(output, address=0), np.frombuffer(given, np.uint16))
         loss, back = loss_and_gradient(logits, labels)
-        machine.write(HALF_BYTES * gradient.address, map_halves(gradient, back).tobytes())
+        machine.write(place(gradient), map_halves(gradient, back).tobytes())
         second = dict(machine.run(backward))
-        memory = np.frombuffer(machine.read(0, HALF_BYTES * step.elements), np.uint16)
+        memory = np.frombuffer(machine.read(step.base, HALF_BYTES * step.elements), np.uint16)
         yield Trained(loss, first, second, memory)

@@ -8,8 +8,78 @@ from nofm.dataflow.accelerator import DataflowName
 from nofm.kernels.errors import InputError, positive
 from nofm.kernels.pattern import Pattern
 from nofm.rtl.fields import pack
-from nofm.rtl.stce.control import job_fields
-from nofm.rtl.stce.geometry import SIZE_BITS, Geometry
+from nofm.rtl.stce.geometry import SIZE_BITS, Geometry, bits
+
+
+def job_fields(geometry: Geometry) -> dict[str, int]:
+    """Fields of a job's word and their widths; `StceJob` fills them.
+
+    Whatever can be known of a job ahead is: the hardware counts, and calculates nothing.
+
+    output_stationary, dense: the dataflow; whether weights come without indices.
+    passes, beats: N - 1; beats of a group, less one.
+    sums, sums_last: V - 1, and that of a last column fold.
+    sums_ragged: sums of a fold's last block in WS, less one.
+    period, period_last: P - 1, and that of a last column fold.
+    unit, unit_last: cycles of a block (WS) or group (OS), less one; in a last column fold.
+    units: blocks (WS) or groups (OS) of a fold, less one.
+    products: less one.
+    outer_folds, column_folds: folds along groups (WS) or rows (OS), and along columns, less one.
+    vectors: m, less one.
+    rows_last: rows that the last outer fold uses.
+    columns_last: columns that the last of the interleaved sums of a last column fold uses.
+    first_fetch: cycles until the first block (WS) or group (OS) is there, less one.
+    first_load, load, load_last: cycles in which the weights of a first fold, any fold, a last \
+column fold enter, less one (WS).
+    row_delay: cycles between an array row and the next.
+    returns: cycles from a fold's begin to its first sum being back at the top, less one (WS).
+    ahead: folds that may have begun while a fold of the same columns is not back (WS).
+    wait, wait_into_last, wait_after_last: cycles that a fold waits for the drain of the one \
+before (OS): if neither is a last column fold, if it is, if the one before is.
+    last_drain: cycles that the job's last drain takes (OS).
+    finish: cycles from the begin of the job's last block or group to its last cycle, less two.
+    continues, continued: sums start from what the accumulation buffer holds; they stay there, and \
+nothing is a result (WS).
+    """
+    g = geometry
+    row_delay = max(1, g.longest_row_delay).bit_length()
+    unit, load = bits(g.longest_unit), bits(g.columns * g.registers)
+    drain = (g.rows * g.sums).bit_length()
+    returns = g.longest_return.bit_length()
+    return {
+        "output_stationary": 1,
+        "dense": 1,
+        "passes": g.entry_bits,
+        "beats": g.beat_bits,
+        "sums": g.turn_bits,
+        "sums_last": g.turn_bits,
+        "sums_ragged": g.turn_bits,
+        "period": bits(g.period),
+        "period_last": bits(g.period),
+        "unit": unit,
+        "unit_last": unit,
+        "units": SIZE_BITS,
+        "products": SIZE_BITS,
+        "outer_folds": SIZE_BITS,
+        "column_folds": SIZE_BITS,
+        "vectors": SIZE_BITS,
+        "rows_last": g.rows.bit_length(),
+        "columns_last": g.used_bits,
+        "first_fetch": unit,
+        "first_load": load,
+        "load": load,
+        "load_last": load,
+        "row_delay": row_delay,
+        "returns": returns,
+        "ahead": returns,
+        "wait": drain,
+        "wait_into_last": drain,
+        "wait_after_last": drain,
+        "last_drain": drain,
+        "finish": g.longest_finish.bit_length(),
+        "continues": 1,
+        "continued": 1,
+    }
 
 
 def _ceil(a: int, b: int) -> int:

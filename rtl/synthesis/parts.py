@@ -91,24 +91,25 @@ def _result_port(parameters: Parameters) -> Unit:
 
 
 def _sore(parameters: Parameters) -> Unit:
-    from nofm.rtl import sore
+    from nofm.rtl.sore.engine import Sore
+    from nofm.rtl.sore.geometry import Geometry
 
-    return sore.Sore(sore.Geometry(**parameters))
+    return Sore(Geometry(**parameters))
 
 
 def _sore_lane(parameters: Parameters) -> Unit:
-    from nofm.rtl import sore
+    from nofm.rtl.sore.geometry import Geometry
     from nofm.rtl.sore.lane import Lane
 
-    return Lane(sore.Geometry(**parameters))
+    return Lane(Geometry(**parameters))
 
 
 def _wuve(parameters: Parameters) -> Unit:
-    from nofm.rtl import wuve
-    from nofm.rtl.wuve.geometry import Depths
+    from nofm.rtl.wuve.engine import Wuve
+    from nofm.rtl.wuve.geometry import Depths, Geometry
 
     depths = Depths.of(parameters["latency_cycles"])
-    return wuve.Wuve(wuve.Geometry(parameters["lanes"], depths))
+    return Wuve(Geometry(parameters["lanes"], depths))
 
 
 def _wuve_lane(parameters: Parameters) -> Unit:

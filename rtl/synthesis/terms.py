@@ -87,7 +87,7 @@ def _stce_sizes(given: Mapping[str, Array]) -> Sizes:
 
 
 def _job_bits(g: Sizes) -> Array:
-    """Bits of a job's word (`nofm.rtl.stce.control.job_fields`), without `continues` and
+    """Bits of a job's word (`nofm.rtl.stce.job.job_fields`), without `continues` and
     `continued`: the samples that the models are fitted to were measured before these came."""
     unit = np.maximum(g.registers * g.period, g.sums * g.beats)
     returns = g.rows * g.row_delay + g.accumulator_cycles

@@ -6,7 +6,7 @@ from dataclasses import astuple, dataclass, fields
 
 from nofm.dataflow.accelerator import Accelerator
 from nofm.kernels.errors import InputError
-from nofm.rtl.arithmetic.pipeline import MAX_DEPTH
+from nofm.rtl.arithmetic.depth import MAX_DEPTH
 
 _MULTIPLY, _ADD, _CONVERT = 5, 6, 2
 

@@ -73,12 +73,14 @@ class TrainingVerdict:
     Attributes:
         example: what trained.
         steps: one after the other; they end with the first one that has an error.
-        tool: simulator and its version.
+        tool: the RTL's simulator and its version.
+        simulator_cycles: of a step's programs, forward and backward, as NofM's simulator says.
     """
 
     example: Example
     steps: tuple[StepVerdict, ...]
     tool: str
+    simulator_cycles: Mapping[str, int]
 
     @property
     def equal(self) -> bool:
@@ -96,6 +98,15 @@ def memory_behaviour(accelerator: Accelerator, bus_bits: int) -> dict[str, Any]:
         "latency": max(1, latency),
         "bandwidth": [max(1, share.numerator), share.denominator],
     }
+
+
+def simulator_cycles(step: TrainingStep, bus_bits: int) -> dict[str, int]:
+    """What the simulator says of a step's programs: cycles of all their jobs, by program."""
+    from nofm.chip_cycles import MemoryTime, step_cycles
+
+    told = memory_behaviour(step.target.accelerator, bus_bits)
+    jobs = step_cycles(step, MemoryTime(told["latency"], *told["bandwidth"]))
+    return {program: sum(cycles for _, cycles in own) for program, own in jobs.items()}
 
 
 def verify_training(
@@ -169,7 +180,8 @@ def verify_training(
             )
         ]
     progress("RTL", 1, 1)
-    return TrainingVerdict(example, tuple(verdicts), f"{done.tool} {done.version}")
+    simulated = simulator_cycles(step, bus.data_bits)
+    return TrainingVerdict(example, tuple(verdicts), f"{done.tool} {done.version}", simulated)
 
 
 def _verdict(number: int, found: Mapping[str, Any], want: Any, torch_loss: float) -> StepVerdict:
@@ -204,6 +216,7 @@ def to_json(verdict: TrainingVerdict, accelerator: Accelerator) -> dict[str, Any
         "hardware": accelerator.to_document(),
         "tool": verdict.tool,
         "equal": verdict.equal,
+        "simulator_cycles": dict(verdict.simulator_cycles),
         "steps": [{**vars(step), "cycles": step.cycles} for step in verdict.steps],
     }
 

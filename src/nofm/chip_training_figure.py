@@ -24,6 +24,7 @@ def training_figure(verdict: TrainingVerdict) -> Figure:
             color=figures.STAGE_COLOURS["bp"],
             marker="s",
             markersize=6,
+            clip_on=False,
             markerfacecolor="none",
             label="torch, FP32",
         )
@@ -33,6 +34,7 @@ def training_figure(verdict: TrainingVerdict) -> Figure:
             color=figures.STAGE_COLOURS["ff"],
             marker="o",
             markersize=3,
+            clip_on=False,
             linestyle="--",
             label="RTL, FP16 with FP32 sums",
         )
@@ -42,7 +44,7 @@ def training_figure(verdict: TrainingVerdict) -> Figure:
         axes.set_ylim(0, 1.1 * highest)
         axes.set_xticks(numbers if len(numbers) <= 12 else numbers[:: len(numbers) // 10])
         axes.grid(axis="y")
-        axes.legend(loc="lower left")
+        axes.legend(loc="upper right")
         how = example.method if example.method == "dense" else f"{example.method} {example.pattern}"
         exact = sum(step.bit_exact for step in verdict.steps)
         figure.suptitle(f"{example.network}, {how}, on the chip", fontsize=8, fontweight="bold")

@@ -51,8 +51,8 @@ def _stce(accelerator: Accelerator) -> list[Case]:
 
 
 def _sore(accelerator: Accelerator) -> list[Case]:
-    from nofm.rtl.sore import Geometry
     from nofm.rtl.sore.cases import Pruning, case
+    from nofm.rtl.sore.geometry import Geometry
 
     geometry = Geometry.of(accelerator)
     rng = np.random.default_rng(SEED)
@@ -65,8 +65,8 @@ def _sore(accelerator: Accelerator) -> list[Case]:
 
 def _wuve(accelerator: Accelerator) -> list[Case]:
     from nofm.kernels.optimizer import Sgd
-    from nofm.rtl.wuve import Geometry
     from nofm.rtl.wuve.cases import Update, case
+    from nofm.rtl.wuve.geometry import Geometry
 
     geometry = Geometry.of(accelerator)
     rng = np.random.default_rng(SEED)
@@ -80,8 +80,8 @@ def _wuve(accelerator: Accelerator) -> list[Case]:
 
 def _pregeneration(accelerator: Accelerator) -> list[Case]:
     from nofm.kernels.optimizer import Sgd
-    from nofm.rtl.pregeneration import Geometry
     from nofm.rtl.pregeneration.cases import Generation, case
+    from nofm.rtl.pregeneration.geometry import Geometry
 
     geometry = Geometry.of(accelerator)
     rng = np.random.default_rng(SEED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,16 @@ import torch
 from torch import nn
 
 import nofm as package
-from nofm.dataflow.accelerator import load
+from nofm import chip_training
+from nofm.dataflow.accelerator import Accelerator, load
 from nofm.dataflow.methods import METHODS
 from nofm.dataflow.operands import recorded_operands
 from nofm.kernels.compressed import Compressed
 from nofm.kernels.pattern import Pattern
 from nofm.kernels.reference import matmul
 from nofm.recorded import RecordedGemm, Selection, recorded_gemms
+from nofm.rtl.program.sizes import ChipSizes
+from nofm.rtl.program.training import Example
 from nofm.verification import Array, Gemm, Verdict
 from nofm.workloads import trace_file
 
@@ -269,3 +273,46 @@ def test_a_difference_is_told(nofm: Run, sparse: Path, monkeypatch: pytest.Monke
     assert ran.code == 1
     assert "0 of 1 equal in every bit and cycle." in ran.out
     assert "7 ff, whole: 4x9x3 dense os: results[0][1] is 1, not 2" in ran.out
+
+
+def test_a_training_run_is_told(nofm: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Losses of the RTL, the golden model and torch; bits; cycles of RTL and simulator; a picture;
+    and a difference is exit code 1."""
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def trained(
+        machine: Accelerator, example: Example, steps: int, **_: object
+    ) -> chip_training.TrainingVerdict:
+        bus = ChipSizes.of(machine).bus_bits
+        simulated = chip_training.simulator_cycles(example.step(machine), bus)
+        found = [
+            chip_training.StepVerdict(
+                number=number,
+                loss=1.5 / number,
+                golden_loss=1.25 / number,
+                torch_loss=1.75 / number,
+                bit_exact=number == 1,
+                differing=7 * (number - 1),
+                forward_cycles=1234,
+                backward_cycles=5678,
+                counters={},
+            )
+            for number in range(1, steps + 1)
+        ]
+        return chip_training.TrainingVerdict(example, tuple(found), "verilator 5", simulated)
+
+    monkeypatch.setattr(chip_training, "verify_training", trained)
+    given = ("verify", "--network", "tiny", "--steps", "2")
+    ran = nofm(*given, "-o", tmp_path)
+    assert ran.code == 1
+    assert (tmp_path / "tiny-bdwp.png").stat().st_size > 10_000
+    document = json.loads(nofm(*given, "--json").out)
+    assert not document["equal"]
+    cycles = document["simulator_cycles"]
+    assert 0 < cycles["forward"] < cycles["backward"]
+    first, second = (
+        line.split() for line in ran.out.splitlines() if line.strip()[:2] in ("1 ", "2 ")
+    )
+    told = ["1,234", f"{cycles['forward']:,}", "5,678", f"{cycles['backward']:,}"]
+    assert first == ["1", "1.50", "1.25", "1.75", "equal", *told]
+    assert second == ["2", "0.75", "0.62", "0.88", "7", "DIFFER", *told]

@@ -65,7 +65,7 @@ def test_engines_get_the_parameters_of_the_generators() -> None:
         geometry = Geometry.of(machine)
         assert {name: v[i] for name, v in given["stce"].items()} == vars(geometry)
         if machine.array.patterns:
-            from nofm.rtl.sore import Geometry as SoreGeometry
+            from nofm.rtl.sore.geometry import Geometry as SoreGeometry
 
             sore = vars(SoreGeometry.of(machine))
             assert {name: v[i] for name, v in given["sore"].items()} == {

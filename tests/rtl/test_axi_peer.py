@@ -12,18 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nofm.rtl.axi import (
-    Access,
-    Bus,
-    Command,
-    Field,
-    ReadMaster,
-    Register,
-    RegisterMap,
-    Registers,
-    WriteMaster,
-)
+from nofm.rtl.axi.bus import Bus, Command
 from nofm.rtl.axi.cases import read_case, write_case
+from nofm.rtl.axi.read_master import ReadMaster
+from nofm.rtl.axi.register_map import Access, Field, Register, RegisterMap
+from nofm.rtl.axi.registers import Registers
+from nofm.rtl.axi.write_master import WriteMaster
 from nofm.rtl.bench.axi import MemoryCase
 from nofm.rtl.hierarchy import Unit, modules
 from nofm.rtl.tools.cocotb_runner import run

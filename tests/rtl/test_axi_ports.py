@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from nofm.rtl.axi import Access, Bus, Field, Register, RegisterMap, Registers, Walk
+from nofm.rtl.axi.bus import Bus
+from nofm.rtl.axi.register_map import Access, Field, Register, RegisterMap
+from nofm.rtl.axi.registers import Registers
 from nofm.rtl.axi.strided import StridedRead, StridedWrite
+from nofm.rtl.axi.strider import Walk
 from nofm.rtl.emit.lint import CONTROL_FILE, control_file
 from nofm.rtl.hierarchy import Unit, modules
 from nofm.rtl.tools import find, yosys

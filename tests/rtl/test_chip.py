@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nofm.chip_training import torch_losses
 from nofm.dataflow.accelerator import Accelerator, load
 from nofm.rtl.chip.chip import Chip
 from nofm.rtl.chip.program_cases import (
@@ -51,11 +52,13 @@ class Made:
     builds: Path
     tool: str
     hierarchical: tuple[str, ...] = ()
+    optimized: bool = True
 
     @property
     def options(self) -> dict[str, Any]:
         """How it is built."""
-        return {"builds": self.builds, "tool": self.tool, "hierarchical": self.hierarchical}
+        names = ("builds", "tool", "hierarchical", "optimized")
+        return {name: getattr(self, name) for name in names}
 
     def programs(self, cases: Sequence[ProgramCase], folder: Path, **memory: Any) -> dict[str, Any]:
         """What is wrong with each case, by its name; nothing of those that are right."""
@@ -68,13 +71,17 @@ class Made:
         told = zip(cases, found, done.results["runs"], strict=True)
         return {each.name: (wrong, result) for each, wrong, result in told if wrong}
 
-    def training(self, example: Example, steps: int, folder: Path) -> list[str]:
-        """What is wrong with a training run."""
-        return replay_training(
+    def training(
+        self, example: Example, steps: int, folder: Path, **memory: Any
+    ) -> tuple[list[float], list[str]]:
+        """The losses of a training run, and what is wrong with it."""
+        done, found = replay_training(
             *(self.sources, self.accelerator, example, steps),
             folder=folder,
+            memory=memory,
             **self.options,
-        )[1]
+        )
+        return [step.get("loss") for step in done.results["steps"]], found
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +103,9 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """The chip of a preset."""
     accelerator = load("sat-4x4")
     folder = tmp_path_factory.mktemp("chip")
-    return Made(accelerator, modules(Chip(accelerator)), folder, "verilator", ("nofm_uspe",))
+    sources = modules(Chip(accelerator))
+    # Compiling with optimization takes longer than all that is run.
+    return Made(accelerator, sources, folder, "verilator", ("nofm_uspe",), optimized=False)
 
 
 def product(made: Made, seed: int) -> ProgramCase:
@@ -128,8 +137,10 @@ def test_a_product_and_a_prune(quick: Made, tmp_path: Path) -> None:
 
 
 def test_a_training_step(quick: Made, tmp_path: Path) -> None:
-    """The vector and update units too."""
-    assert quick.training(Example("tiny", "bdwp", "2:4"), 1, tmp_path) == []
+    """The vector and update units too, in memory that begins where that of a board does."""
+    example = Example("tiny", "bdwp", "2:4")
+    _, wrong = quick.training(example, 1, tmp_path, base=0x4_0000_0000)
+    assert wrong == []
 
 
 @pytest.mark.slow
@@ -146,8 +157,13 @@ def test_many_random_products(size: str, request: pytest.FixtureRequest, tmp_pat
 @pytest.mark.parametrize("method", METHODS_HERE)
 @pytest.mark.parametrize("network", ["mlp", "cnn"])
 def test_training(network: str, method: str, large: Made, tmp_path: Path) -> None:
-    """Memory is that of the golden model after every step."""
-    assert large.training(Example(network, method, "2:4"), 11, tmp_path) == []
+    """Memory is that of the golden model after every step, and the loss falls as torch's does."""
+    example, steps = Example(network, method, "2:4"), 11
+    losses, wrong = large.training(example, steps, tmp_path)
+    assert wrong == []
+    theirs = torch_losses(example, example.step(large.accelerator), steps)
+    assert np.allclose(losses, theirs, rtol=0.02, atol=0.02), (losses, theirs)
+    assert losses[-1] < 0.5 * losses[0]
 
 
 @pytest.mark.slow

@@ -24,7 +24,8 @@ from nofm.rtl.hierarchy import Emitted, Unit, emitted
 from nofm.rtl.program.forms import encode_columns, encode_forms, encode_rows, row_halves
 from nofm.rtl.program.prune import prune, prune_fields
 from nofm.rtl.program.stream import write
-from nofm.rtl.sore import Geometry, SoreJob
+from nofm.rtl.sore.geometry import Geometry
+from nofm.rtl.sore.job import SoreJob
 from nofm.rtl.tools.cocotb_runner import SimulationError
 
 PATTERNS = ("1:2", "2:4", "2:8")

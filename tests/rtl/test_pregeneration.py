@@ -16,8 +16,9 @@ from nofm.kernels.optimizer import Sgd
 from nofm.kernels.pattern import Pattern
 from nofm.rtl.bench.cases import Case
 from nofm.rtl.hierarchy import Emitted, Unit, emitted
-from nofm.rtl.pregeneration import Geometry, Pregeneration
 from nofm.rtl.pregeneration.cases import Generation, case
+from nofm.rtl.pregeneration.engine import Pregeneration
+from nofm.rtl.pregeneration.geometry import Geometry
 from nofm.rtl.pregeneration.stream import order
 from nofm.rtl.pregeneration.updates import Updates
 from nofm.rtl.sore.job import SoreJob

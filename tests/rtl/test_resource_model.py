@@ -80,8 +80,8 @@ def test_widths_are_those_of_the_hardware(seed: int) -> None:
 
 
 def test_widths_of_sore_are_those_of_the_hardware() -> None:
-    from nofm.rtl.sore import Geometry as SoreGeometry
-    from nofm.rtl.sore import job_fields
+    from nofm.rtl.sore.geometry import Geometry as SoreGeometry
+    from nofm.rtl.sore.job import job_fields
     from nofm.rtl.sore.sequencer import beat_fields
 
     given = drawn("sore", 200)

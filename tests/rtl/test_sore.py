@@ -18,8 +18,10 @@ from nofm.rtl.bench.cases import Case
 from nofm.rtl.elastic import Elastic
 from nofm.rtl.hierarchy import Emitted, Unit, emitted
 from nofm.rtl.pace import Pace
-from nofm.rtl.sore import Geometry, Sore, SoreJob
 from nofm.rtl.sore.cases import Pruning, case
+from nofm.rtl.sore.engine import Sore
+from nofm.rtl.sore.geometry import Geometry
+from nofm.rtl.sore.job import SoreJob
 from nofm.rtl.sore.lane import Lane
 from nofm.rtl.sore.lanes import Lanes
 from nofm.rtl.sore.sequencer import Sequencer

@@ -16,9 +16,8 @@ from nofm.kernels.pattern import Pattern
 from nofm.kernels.reference import matmul
 from nofm.rtl.hierarchy import modules
 from nofm.rtl.stce.cases import STALLS, Matmul, case
-from nofm.rtl.stce.control import job_fields
 from nofm.rtl.stce.geometry import Geometry
-from nofm.rtl.stce.job import StceJob
+from nofm.rtl.stce.job import StceJob, job_fields
 from nofm.rtl.stce.stce import Stce
 from nofm.rtl.stce.streams import result_lanes, results
 from nofm.rtl.tools.cocotb_runner import replay

@@ -13,12 +13,13 @@ from nofm.dataflow.accelerator import Accelerator, hardware_record, load
 from nofm.dataflow.jobs import Job
 from nofm.kernels.errors import InputError
 from nofm.kernels.optimizer import Sgd
-from nofm.rtl.arithmetic.pipeline import MAX_DEPTH
+from nofm.rtl.arithmetic.depth import MAX_DEPTH
 from nofm.rtl.bench.cases import Case
 from nofm.rtl.hierarchy import Emitted, Unit, emitted
-from nofm.rtl.wuve import Geometry, Wuve, WuveJob
 from nofm.rtl.wuve.cases import Update, case
-from nofm.rtl.wuve.geometry import LOGIC
+from nofm.rtl.wuve.engine import Wuve
+from nofm.rtl.wuve.geometry import LOGIC, Geometry
+from nofm.rtl.wuve.job import WuveJob
 from nofm.rtl.wuve.lane import Lane
 from nofm.rtl.wuve.lanes import Lanes
 from nofm.rtl.wuve.sequencer import Sequencer

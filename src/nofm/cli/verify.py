@@ -178,18 +178,26 @@ def _print_training(verdict: TrainingVerdict) -> None:
         {
             "step": step.number,
             "loss": step.loss,
+            "golden": step.golden_loss,
             "torch": step.torch_loss,
             "bits": "equal" if step.bit_exact else f"{step.differing} DIFFER",
-            "cycles": step.cycles,
+            "forward": step.forward_cycles,
+            "forward_model": verdict.simulator_cycles["forward"],
+            "backward": step.backward_cycles,
+            "backward_model": verdict.simulator_cycles["backward"],
         }
         for step in verdict.steps
     ]
     columns = {
         "step": "step",
         "loss": "loss\nin RTL",
-        "torch": "loss\nin torch",
+        "golden": "\ngolden",
+        "torch": "\ntorch",
         "bits": "memory",
-        "cycles": "cycles\nin RTL",
+        "forward": "forward\nin RTL",
+        "forward_model": "\nsimulator",
+        "backward": "backward\nin RTL",
+        "backward_model": "\nsimulator",
     }
     example = verdict.example
     how = example.method if example.method == "dense" else f"{example.method} {example.pattern}"
