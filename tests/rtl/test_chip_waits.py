@@ -1,0 +1,232 @@
+"""What a program waits for is needed: one that waits for less leaves something else in memory.
+
+The golden model does jobs in any order that a program allows, so it shows every wait that a program
+lacks. The chip does them in one order; programs whose loads take long show it there too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nofm.dataflow.accelerator import DataflowName
+from nofm.dataflow.methods import METHODS
+from nofm.rtl.chip.chip import Chip as ChipUnit
+from nofm.rtl.chip.program_cases import ProgramCase, case, replay_programs, small_accelerator
+from nofm.rtl.hierarchy import together
+from nofm.rtl.program.encoding import Descriptor, decode_program, encode_program
+from nofm.rtl.program.interpret import Chip
+from nofm.rtl.program.lower import lower
+from nofm.rtl.program.product import Target, program
+from nofm.rtl.program.random_products import place, tensors
+from nofm.rtl.program.step import finished
+from nofm.rtl.program.tiles import Cut
+from nofm.workloads.layer import Linear
+
+ACCELERATOR = small_accelerator()
+TARGET = Target(ACCELERATOR)
+
+SLOW = {"latency": 200, "bandwidth": (1, 4)}
+"""A memory behind which loads take longer than products."""
+
+QUICK = {"latency": 1}
+"""A memory behind which they are over while a product goes on."""
+
+ORDERS = 40
+"""Random orders in which the golden model does a program's jobs."""
+
+
+def product(
+    name: str,
+    sizes: tuple[int, int, int],
+    tiles: tuple[int, int, int],
+    dataflow: DataflowName = "ws",
+    seed: int = 0,
+) -> ProgramCase:
+    """FF of a dense linear layer of so many rows, inputs and outputs, cut into tiles."""
+    rng = np.random.default_rng(seed)
+    rows, inputs, outputs = sizes
+    layer = Linear(name=name, batch=1, rows=rows, in_features=inputs, out_features=outputs)
+    (pattern,) = ACCELERATOR.array.patterns
+    placed = place(layer, tensors(rng, layer), pattern, None)
+    method = METHODS["dense"]
+    (parts,) = lower(layer, "ff", method, pattern, placed.at)
+    tile_m, tile_length, tile_n = tiles
+    cut = Cut(
+        dataflow=dataflow, interleave=1, tile_m=tile_m, tile_length=tile_length, tile_n=tile_n
+    )
+    jobs = program(TARGET, parts, cut)
+    return case(name, ACCELERATOR, encode_program(TARGET.format, finished(jobs)), placed.memory)
+
+
+def wide(seed: int = 0) -> ProgramCase:
+    """Many weights and few activations."""
+    return product("wide", (1, 16, 24), (1, 16, 24), seed=seed)
+
+
+def tall(seed: int = 0) -> ProgramCase:
+    """Few weights and many activations."""
+    return product("tall", (24, 16, 2), (24, 16, 2), seed=seed)
+
+
+def rows_in_tiles() -> ProgramCase:
+    """Four tiles of rows, each of which takes longer to work on than to load."""
+    return product("tiles of rows", (8, 16, 16), (2, 16, 16))
+
+
+def columns_in_tiles() -> ProgramCase:
+    """Four tiles of columns, likewise."""
+    return product("tiles of columns", (16, 16, 8), (16, 16, 2))
+
+
+def sums_in_tiles() -> ProgramCase:
+    """Four tiles of one output, whose sums stay in the array."""
+    return product("tiles of sums", (2, 32, 2), (2, 8, 2), "os")
+
+
+def decoded(each: ProgramCase) -> list[Descriptor]:
+    return decode_program(TARGET.format, each.program)
+
+
+def changed(name: str, each: ProgramCase, program: list[Descriptor]) -> ProgramCase:
+    """A case with another program, which is wrong."""
+    assert program != decoded(each), f"{name} is no change"
+    program = [replace(one, last=one is program[-1]) for one in program]
+    return replace(each, name=name, program=encode_program(TARGET.format, program))
+
+
+def without(each: ProgramCase, operation: str, *units: str) -> ProgramCase:
+    """No descriptor of an operation waits for any of some units."""
+    program = [
+        replace(one, wait=tuple(name for name in one.wait if name not in units))
+        if one.operation == operation
+        else one
+        for one in decoded(each)
+    ]
+    return changed(f"{each.name}: {operation} without {', '.join(units)}", each, program)
+
+
+def restless(each: ProgramCase, operation: str) -> ProgramCase:
+    """No descriptor of an operation waits for anything."""
+    program = [
+        replace(one, wait=()) if one.operation == operation else one for one in decoded(each)
+    ]
+    return changed(f"{each.name}: {operation} waits for nothing", each, program)
+
+
+def early(each: ProgramCase) -> ProgramCase:
+    """Every load stands before the product behind which it must stand, from the second one on: it
+    is done while the product goes on that reads the same half."""
+    program = decoded(each)
+    at = [number for number, one in enumerate(program) if one.operation == "product"]
+    assert len(at) >= 3
+    found = program[: at[1]]
+    for begin, end in zip(at[1:], [*at[2:], len(program)], strict=True):
+        behind = program[begin + 1 : end]
+        loads = [one for one in behind if one.operation.startswith("load")]
+        found += [*loads, program[begin], *(one for one in behind if one not in loads)]
+    return changed(f"{each.name}: loads are early", each, found)
+
+
+def one_half(each: ProgramCase, **places: str) -> ProgramCase:
+    """Both halves of a memory between units are one: by unit, the field that says where."""
+    found = []
+    for one in decoded(each):
+        jobs = {unit: dict(job) for unit, job in one.jobs.items()}
+        for unit, field in places.items():
+            if unit in jobs:
+                jobs[unit][field] = 0
+        found.append(replace(one, jobs=jobs))
+    return changed(f"{each.name}: one half for {' and '.join(places)}", each, found)
+
+
+def orders(each: ProgramCase) -> Iterator[np.ndarray[Any, Any]]:
+    """Memory after a program, in random orders."""
+    for seed in range(ORDERS):
+        memory = each.memory.copy()
+        Chip(ACCELERATOR, memory, np.random.default_rng(seed)).run(decoded(each))
+        yield memory
+
+
+LACKING: dict[str, Callable[[], ProgramCase]] = {
+    **{
+        f"{operation} without {unit}": lambda o=operation, u=unit, t=tiled: without(t(), o, u)
+        for operation, unit, tiled in (
+            ("product", "load_activations", rows_in_tiles),
+            ("product", "load_weights", columns_in_tiles),
+            ("product", "feed_activations", sums_in_tiles),
+            ("product", "feed_weights", sums_in_tiles),
+            ("product", "store", rows_in_tiles),
+            ("store", "collect", rows_in_tiles),
+        )
+    },
+    "early activations": lambda: early(rows_in_tiles()),
+    "early weights": lambda: early(columns_in_tiles()),
+}
+"""Programs that lack something, each of which some order must show."""
+
+
+def test_any_order_of_a_sound_program_is_right() -> None:
+    for make in (wide, tall, rows_in_tiles, columns_in_tiles, sums_in_tiles):
+        each = make()
+        for memory in orders(each):
+            assert (memory == each.after).all(), each.name
+
+
+@pytest.mark.parametrize("name", LACKING)
+def test_an_order_shows_what_a_program_lacks(name: str) -> None:
+    each = LACKING[name]()
+    assert any((memory != each.after).any() for memory in orders(each))
+
+
+def with_memory(each: ProgramCase, memory: dict[str, Any]) -> ProgramCase:
+    return replace(each, options={**each.options, "memory": memory})
+
+
+def shown_by_the_chip() -> list[ProgramCase]:
+    """Programs that lack something which the chip's own order shows.
+
+    A first product finds loads under way; one that is much larger than the other stays so.
+    """
+    rows, columns = rows_in_tiles(), columns_in_tiles()
+    return [
+        with_memory(without(wide(), "product", "load_weights"), SLOW),
+        with_memory(without(tall(), "product", "load_activations"), SLOW),
+        with_memory(early(rows), QUICK),
+        with_memory(early(columns), QUICK),
+        with_memory(one_half(rows, load_activations="segment_start_to"), QUICK),
+        with_memory(
+            one_half(columns, load_weights="segment_start_to", feed_weights="held_start_at"),
+            QUICK,
+        ),
+        with_memory(one_half(rows, collect="base", store="segment_start_row"), SLOW),
+        with_memory(restless(wide(), "store"), QUICK),
+        with_memory(restless(tall(), "store"), QUICK),
+    ]
+
+
+@pytest.mark.slow
+def test_the_chip_shows_what_programs_lack(tmp_path: Path) -> None:
+    """Each behind the sound programs, with other numbers in memory."""
+    sound = [
+        with_memory(make(), memory)
+        for memory in (SLOW, QUICK)
+        for make in (wide, tall, rows_in_tiles, columns_in_tiles, sums_in_tiles)
+    ]
+    sound += [wide(1), tall(1)]
+    lacking = shown_by_the_chip()
+    cases = [*sound, *(one for each in lacking for one in (each, wide(1)))]
+    _, found = replay_programs(
+        *(together(ChipUnit(ACCELERATOR)), ACCELERATOR, cases),
+        folder=tmp_path,
+        tool="icarus",
+    )
+    told = {each.name: wrong for each, wrong in zip(cases, found, strict=True) if wrong}
+    assert list(told) == [each.name for each in lacking], told
+    for wrong in told.values():
+        assert "elements of memory differ" in wrong[0], told
