@@ -126,7 +126,8 @@ FORGETFUL: dict[str, Mutant] = {
 """Those that resets show."""
 
 REASONS = re.compile(
-    r"elements of memory differ|ends with|window at|stalled at|StreamError: AXI|TimeOut: the chip"
+    r"elements of memory differ|ends with|(window|stalled|checksum) at descriptor|"
+    r"StreamError: AXI|TimeOut: the chip"
 )
 """What is said of a chip that is wrong; anything else is wrong with what checks it."""
 
@@ -165,16 +166,20 @@ def edges() -> list[ProgramCase]:
 
 
 def resets() -> list[ProgramCase]:
-    """In the middle of bursts of either kind; each is followed by a program that must run well."""
+    """In the middle of bursts of either kind; then a program must run well."""
     (each,) = random_products(ACCELERATOR, (29,))
-    paused = dict.fromkeys(("ar", "aw", "w"), "random:0.4")
+    memories: tuple[tuple[dict[str, Any], Sequence[int]], ...] = (
+        ({"latency": 60, "channels": {"ar": "random:0.1"}}, (20, 60, 140, 230)),
+        ({"latency": 200, "channels": {"w": "random:0.4"}}, range(600, 1300, 150)),
+    )
     found = []
-    for cycles in (60, 140, 300, 390, 430):
-        options = {"reset_after": cycles, "memory": {"latency": 90, "channels": paused}}
-        found += [
-            replace(each, name=f"reset {cycles}", error={"name": "reset"}, options=options),
-            each,
-        ]
+    for memory, all_ in memories:
+        for cycles in all_:
+            options = {"reset_after": cycles, "memory": {**memory, "seed": cycles}}
+            found.append(
+                replace(each, name=f"reset {cycles}", error={"name": "reset"}, options=options)
+            )
+        found.append(each)
     return found
 
 

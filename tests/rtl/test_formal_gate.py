@@ -177,7 +177,7 @@ def test_a_wrong_statement_is_refuted(tmp_path: Path) -> None:
         ("_address", "~self.drain | shown", "~self.drain"),
         ("elaborate", "((ahead == 1) & self.m_axi_awvalid)", "(ahead == 1)"),
         ("elaborate", "- (read & self.m_axi_rlast)", "- read"),
-        ("elaborate", "(ahead == 1) & ~shown", "~shown"),
+        ("elaborate", "(writes == 0) & (ahead == 1)", "(ahead == 1)"),
         ("elaborate", "self.from_bready | self.drain", "self.from_bready"),
     ],
 )

@@ -17,54 +17,65 @@ from nofm.rtl.fields import split
 from nofm.rtl.tools.formal import Refuted, prove
 
 TINY = Bus(
-    data_bits=64, address_bits=32, length_bits=16, tag_bits=2, granule_bytes=4, burst_beats=2
+    data_bits=64, address_bits=32, length_bits=16, tag_bits=1, granule_bytes=4, burst_beats=2
 )
 
-PLACES = 8
-"""Commands, and words, that a proof looks at."""
+PLACES = 4
+"""Commands, at most, whose words a proof looks at."""
 
 
 class Passes(Elaboratable):
     """Commands that lie inside leave unchanged and in order, those outside never; of each of these
-    an error tells, in order, and a refusal, when all of its words are gone. Words of the others
-    leave unchanged and in order, and no others.
+    an error tells, in order, and a refusal, when all of its words are gone: soon after they came.
+    Words of the others leave unchanged and in order, and no others.
 
-    `short` commands have few words, so that many of them are over in few cycles; without it,
-    nobody looks at words.
+    Addresses differ in few bits, and commands are short, so that many of them are over in few
+    cycles: that the window is right for all addresses and lengths is shown of one command.
 
     `lie` makes the statement wrong: a command may end a granule behind the limit.
     """
 
-    def __init__(self, *, short: bool, lie: bool = False) -> None:
-        self.short, self.lie = short, lie
+    address_bits, length_bits, edge_bits = 2, 2, 3
+
+    def __init__(self, lie: bool = False) -> None:
+        self.lie = lie
         self.unit = WriteWindow(TINY)
         u = self.unit
-        self.address = Signal(TINY.granule_address_bits)
-        self.length, self.tag = Signal(2 if short else TINY.length_bits), Signal(TINY.tag_bits)
-        self.word = Signal(4)
-        self.base, self.limit = Signal.like(u.base), Signal.like(u.limit)
+        self.address, self.length = Signal(self.address_bits), Signal(self.length_bits)
+        self.tag, self.word = Signal(TINY.tag_bits), Signal(1)
+        self.watch = Signal()
+        self.base, self.limit = Signal(self.edge_bits), Signal(self.edge_bits)
         self.inputs = [
-            *(self.address, self.length, self.tag, self.word, self.base, self.limit),
+            *(self.address, self.length, self.tag, self.word, self.base, self.limit, self.watch),
             *(u.command_valid, u.in_valid, u.to_command_ready, u.to_in_ready),
         ]
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.unit = u = self.unit
-        space = Const(0, TINY.length_bits - len(self.length))
+        spaces = (
+            TINY.granule_address_bits - len(self.address),
+            TINY.length_bits - len(self.length),
+        )
+        # The window holds still: that of the first cycle.
         begun, base, limit = Signal(), Signal.like(self.base), Signal.like(self.limit)
+        with m.If(~begun):
+            m.d.sync += [base.eq(self.base), limit.eq(self.limit)]
+        m.d.sync += begun.eq(1)
         m.d.comb += [
-            u.command_data.eq(Cat(self.address, self.length, space, self.tag)),
+            u.command_data.eq(
+                Cat(
+                    *(self.address, Const(0, spaces[0])),
+                    *(self.length, Const(0, spaces[1]), self.tag),
+                )
+            ),
             u.in_data.eq(self.word),
-            u.base.eq(self.base),
-            u.limit.eq(self.limit),
-            # The window holds still.
-            Assume(~begun | ((self.base == base) & (self.limit == limit))),
+            u.base.eq(Mux(begun, base, self.base)),
+            u.limit.eq(Mux(begun, limit, self.limit)),
         ]
-        m.d.sync += [begun.eq(1), base.eq(self.base), limit.eq(self.limit)]
+        self._begun = begun
         self._commands(m)
-        if self.short:
-            self._words(m)
+        self._words(m)
         return m
 
     def _commands(self, m: Module) -> None:
@@ -76,29 +87,13 @@ class Passes(Elaboratable):
         m.d.comb += [
             comes.eq(u.command_valid & u.command_ready),
             end.eq(self.address + self.length),
-            inside.eq((self.base <= self.address) & (end < self.limit + self.lie)),
+            inside.eq((u.base <= self.address) & (end < u.limit + self.lie)),
         ]
-        kept = self._list(m, "kept", comes & inside, u.command_data)
-        wrong = self._list(m, "wrong", comes & ~inside, self.address)
-        for here, data, listed in (
-            (u.to_command_valid, u.to_command_data, kept),
-            (u.error, u.error_address >> 2, wrong),
-        ):
-            words, count, at = listed
-            with m.If(here):
-                m.d.comb += [Assert(at < count), Assert(data == words[at])]
-        m.d.sync += [
-            kept[2].eq(kept[2] + (u.to_command_valid & u.to_command_ready)),
-            wrong[2].eq(wrong[2] + u.error),
-        ]
-        m.d.comb += Assert(u.error_address[:2] == 0)
-        with m.If(u.to_command_valid):
-            # Said once more, of what leaves alone.
-            found = split(write_command(TINY), u.to_command_data)
-            m.d.comb += [
-                Assert(found["address"] >= self.base),
-                Assert(found["address"] + found["length"] < self.limit),
-            ]
+        leaves = u.to_command_valid & u.to_command_ready
+        self._order(m, "kept", comes & inside, u.command_data, leaves, u.to_command_data)
+        wrong = u.error_address[TINY.size - 1 :]
+        self._order(m, "wrong", comes & ~inside, self.address, u.error, wrong)
+        m.d.comb += Assert(u.error_address[: TINY.size - 1] == 0)
         waited, held = Signal(), Signal.like(u.to_command_data)
         m.d.sync += [
             waited.eq(u.to_command_valid & ~u.to_command_ready),
@@ -106,54 +101,137 @@ class Passes(Elaboratable):
         ]
         with m.If(waited):
             m.d.comb += Assert(u.to_command_valid & (u.to_command_data == held))
-        # A command that lies inside is offered, and one outside told of, a cycle after.
         self._comes, self._inside = comes, inside
 
-    def _list(
-        self, m: Module, name: str, comes: Value, data: Value
-    ) -> tuple[Array[Signal], Signal, Signal]:
-        """Words that came, how many, and the number of the next that is to leave."""
-        words = Array(Signal(len(data), name=f"{name}_{i}") for i in range(PLACES))
-        count, at = (Signal(range(PLACES + 1), name=f"{name}_{what}") for what in ("count", "at"))
-        m.d.comb += Assume(count < PLACES)
-        with m.If(comes):
-            m.d.sync += [words[count].eq(data), count.eq(count + 1)]
-        return words, count, at
+    def _order(
+        self, m: Module, name: str, comes: Value, given: Value, leaves: Value, data: Value
+    ) -> None:
+        """What came leaves in order, each once and unchanged: any one of them is watched."""
+        owed, ahead = (Signal(range(16), name=f"{name}_{what}") for what in ("owed", "ahead"))
+        watching, seen = (Signal(name=f"{name}_{what}") for what in ("watching", "seen"))
+        held = Signal(len(given), name=f"{name}_held")
+        m.d.sync += owed.eq(owed + comes - leaves)
+        with m.If(leaves):
+            m.d.comb += Assert(owed != 0)
+        with m.If(watching & leaves):
+            m.d.sync += ahead.eq(ahead - 1)
+            with m.If(ahead == 0):
+                m.d.comb += Assert(data == held)
+                m.d.sync += watching.eq(0)
+        with m.If(comes & self.watch & ~seen):
+            m.d.sync += [watching.eq(1), seen.eq(1), held.eq(given), ahead.eq(owed - leaves)]
 
     def _words(self, m: Module) -> None:
         u = self.unit
         # Of all commands: whether they lie inside, their words less one, and their tag.
         kinds = Cat(self._inside, self.length[TINY.lane_bits :], self.tag)
-        commands, taken, at = self._list(m, "command", self._comes, kinds)
-        words, came, word = self._list(m, "word", u.in_valid & u.in_ready, self.word)
-        # The command whose word is next, and how many of its words are gone.
-        inside, gone = Signal(), Signal(2)
-        size, tag = Signal(1), Signal(TINY.tag_bits)
-        m.d.comb += [Cat(inside, size, tag).eq(commands[at]), Assert(came >= word)]
-        skipped = Signal(2)
+        commands = Array(Signal(len(kinds), name=f"command_{i}") for i in range(PLACES))
+        # Commands that came, and the number of the one whose word is next; the same of words.
+        taken, at = Signal(range(PLACES + 1)), Signal(range(PLACES + 1))
+        came, word = Signal(4), Signal(4)
+        inside, size, tag = Signal(), Signal(1), Signal(TINY.tag_bits)
+        # Of the command at hand: words that left. Of the one that is watched: its number.
+        left, number, held, watching = Signal(1), Signal(4), Signal.like(self.word), Signal()
+        m.d.comb += [
+            Cat(inside, size, tag).eq(commands[at]),
+            Assume(taken < PLACES),
+            Assert(word <= came),
+        ]
+        with m.If(self._comes):
+            m.d.sync += [commands[taken].eq(kinds), taken.eq(taken + 1)]
+        with m.If(u.in_valid & u.in_ready):
+            m.d.sync += came.eq(came + 1)
+            with m.If(self.watch & ~watching):
+                m.d.sync += [watching.eq(1), number.eq(came), held.eq(self.word)]
         with m.If(u.to_in_valid):
-            m.d.comb += [
-                Assert((at < taken) & inside & (word < came)),
-                Assert(u.to_in_data == words[word]),
-                Assert(~u.refused),
-            ]
+            m.d.comb += [Assert((at < taken) & inside & (word < came)), Assert(~u.refused)]
+            with m.If(watching & (number == word)):
+                m.d.comb += Assert(u.to_in_data == held)
         with m.If(u.to_in_valid & u.to_in_ready):
-            m.d.sync += [word.eq(word + 1), gone.eq(gone + 1)]
-            with m.If(gone == size):
-                m.d.sync += [gone.eq(0), at.eq(at + 1)]
+            m.d.sync += [word.eq(word + 1), left.eq(left + 1)]
+            with m.If(left == size):
+                m.d.sync += [left.eq(0), at.eq(at + 1)]
         with m.If(u.refused):
             m.d.comb += [
-                skipped.eq(size + 1),
-                Assert((at < taken) & ~inside & (word + skipped <= came)),
+                Assert((at < taken) & ~inside & (word + size < came)),
                 Assert(u.refused_tag == tag),
             ]
-            m.d.sync += [word.eq(word + skipped), at.eq(at + 1)]
+            m.d.sync += [word.eq(word + size + 1), at.eq(at + 1)]
+        # Words are dropped at once, whatever the master does.
+        stands = Signal(3)
+        with m.If((at < taken) & ~inside & (word + size < came) & ~u.refused):
+            m.d.sync += stands.eq(stands + 1)
+        with m.Else():
+            m.d.sync += stands.eq(0)
+        m.d.comb += Assert(stands < 3)
+
+
+class Judges(Passes):
+    """The same of one command, with any address, length and window."""
+
+    address_bits, length_bits = TINY.granule_address_bits, TINY.length_bits
+    edge_bits = TINY.granule_address_bits + 1
+
+    def _words(self, m: Module) -> None:
+        u = self.unit
+        m.d.comb += Assume(~self._begun | ~u.command_valid)
+        with m.If(u.to_command_valid):
+            # Said once more, of what leaves alone.
+            found = split(write_command(TINY), u.to_command_data)
+            m.d.comb += [
+                Assert(found["address"] >= u.base),
+                Assert(found["address"] + found["length"] < u.limit),
+            ]
+
+
+@pytest.fixture(autouse=True)
+def short_queues(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two words instead of four."""
+    monkeypatch.setattr("nofm.rtl.chip.window.BUFFER", 2)
 
 
 def show(property_: Passes, folder: Path, cycles: int) -> None:
     prove(property_, property_.inputs, cycles=cycles, folder=folder, small_memories=True)
 
 
-@pytest.mark.parametrize("short", [False, True], ids=["commands", "words"])
-def test_what_lies_inside_passes_and_nothing_else(short: bool, tmp_path: Path) -> None:
-    show(Passes(short=short), tmp_path, 7)
+def test_any_command_is_judged_right(tmp_path: Path) -> None:
+    show(Judges(), tmp_path, 4)
+
+
+@pytest.mark.parametrize("cycles", [6, pytest.param(7, marks=pytest.mark.slow)])
+def test_what_lies_inside_passes_and_nothing_else(cycles: int, tmp_path: Path) -> None:
+    show(Passes(), tmp_path, cycles)
+
+
+@pytest.mark.parametrize("property_", [Judges, Passes])
+def test_a_wrong_statement_is_refuted(property_: type[Passes], tmp_path: Path) -> None:
+    with pytest.raises(Refuted) as caught:
+        show(property_(lie=True), tmp_path, 4)
+    assert str(caught.value).startswith("proof: Assert failed in ")
+
+
+@pytest.mark.parametrize(
+    ("property_", "name", "old", "new"),
+    [
+        (Judges, "elaborate", "end > self.limit", "end[:-2] > self.limit"),
+        (Judges, "elaborate", '+ command["length"] + 1', '+ command["length"]'),
+        (Judges, "elaborate", 'command["address"] < self.base', "0"),
+        (Passes, "elaborate", "checked.in_valid.eq(goes & ~outside)", "checked.in_valid.eq(goes)"),
+        (Passes, "_pass", "drop | self.to_in_ready", "self.to_in_ready"),
+        (Passes, "_pass", "waiting.out_valid & ~drop", "waiting.out_valid"),
+        (Passes, "_pass", "moves & last & drop", "moves & drop"),
+    ],
+)
+def test_a_mutant_is_refuted(
+    property_: type[Passes],
+    name: str,
+    old: str,
+    new: str,
+    monkeypatch: pytest.MonkeyPatch,
+    mutate: Any,
+    tmp_path: Path,
+) -> None:
+    mutate(WriteWindow, name, old, new, monkeypatch)
+    with pytest.raises(Refuted) as caught:
+        show(property_(), tmp_path, 4 if property_ is Judges else 6)
+    assert str(caught.value).startswith("proof: Assert failed in ")
