@@ -156,7 +156,7 @@ class ReadShare(_Share):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        bus, clients = self.bus, range(self.clients)
+        bus = self.bus
         master = ReadMaster(bus)
         place(m, platform, "master", master)
         self._pass(m, master)
