@@ -35,7 +35,7 @@ SLOW = {"latency": 100, "bandwidth": (1, 4)}
 QUICK = {"latency": 1}
 """A memory behind which they are over while a product goes on."""
 
-ORDERS = 40
+ORDERS = 16
 """Random orders in which the golden model does a program's jobs."""
 
 

@@ -215,14 +215,20 @@ def test_a_wrong_statement_is_refuted(property_: type[Passes], tmp_path: Path) -
     [
         (Judges, "elaborate", "end > self.limit", "end[:-2] > self.limit"),
         (Judges, "elaborate", '+ command["length"] + 1', '+ command["length"]'),
-        (Judges, "elaborate", 'command["address"] < self.base', "0"),
+        pytest.param(
+            *(Judges, "elaborate", 'command["address"] < self.base', "0"),
+            marks=pytest.mark.slow,
+        ),
         (Passes, "elaborate", "checked.in_valid.eq(goes & ~outside)", "checked.in_valid.eq(goes)"),
         (Passes, "_pass", "waiting.out_valid & ~drop", "waiting.out_valid"),
         pytest.param(
             *(Passes, "_pass", "drop | self.to_in_ready", "self.to_in_ready"),
             marks=pytest.mark.slow,
         ),
-        (Passes, "_pass", "moves & last & drop", "moves & drop"),
+        pytest.param(
+            *(Passes, "_pass", "moves & last & drop", "moves & drop"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_mutant_is_refuted(
