@@ -11,7 +11,7 @@ that ends it.
 Results: the simulator, and for each run the chip's counters and `after`, a file with the memory's
 bytes then; and, where it did not end as it should, `error`: `name`, one of `FAULTS`, "timeout" or
 "reset"; `descriptor`, `address` and `detail` of the first; and `text`. The chip is reset after one,
-and goes on with the next run.
+which must leave nothing under way on the bus, and goes on with the next run.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from .axi import Memory, MemoryCase
 from .cases import arguments, report
 from .chip_host import POLL_CYCLES, SECOND, ChipHost
 from .engine import simulator
+from .streams import StreamError
 
 
 class Runs(ChipHost):
@@ -72,7 +73,7 @@ class Runs(ChipHost):
             if "reset_after" in run:
                 self.board.pause(run["reset_after"] * SECOND)
                 # Before anything else, for reading counters takes hundreds of cycles.
-                driver.reset(run["limit"] * SECOND)
+                self._reset(driver, run)
                 told = {"name": "reset", "text": "the host has reset the chip"}
             else:
                 driver.wait(run["limit"] * SECOND)
@@ -84,8 +85,18 @@ class Runs(ChipHost):
         counters = driver.counters()
         if not told:
             return {"counters": counters}
-        driver.reset(run["limit"] * SECOND)
+        self._reset(driver, run)
         return {"error": told, "counters": counters}
+
+    def _reset(self, driver: Driver, run: dict[str, Any]) -> None:
+        """A reset, which is over when memory owes nothing.
+
+        Raises:
+            StreamError: it is over before.
+        """
+        driver.reset(run["limit"] * SECOND)
+        if not self.checker.quiet:
+            raise StreamError(f"{self.checker} behind a reset")
 
 
 @cocotb.test()

@@ -98,6 +98,8 @@ class Chunks(Unit):
                 "chunk_last": Out(1),
             }
         )
+        # Granules that are left, less one.
+        self._left = Signal(bus.length_bits, name="left")
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -105,8 +107,8 @@ class Chunks(Unit):
         place_bits = (self.chunk_beats - 1).bit_length()
         low_bits = bus.lane_bits + place_bits
         given = split(client_command(bus), self.command_data)
-        # The beat in its window, and the windows before it; granules left, less one.
-        address, left = Signal(bus.granule_address_bits), Signal(bus.length_bits)
+        # The beat in its window, and the windows before it.
+        address, left = Signal(bus.granule_address_bits), self._left
         moves = Signal()
         # Words up to the window's end, and all that are left, less one.
         words, whole = Signal(range(self.chunk_beats + 1)), Signal(bus.length_bits - bus.lane_bits)

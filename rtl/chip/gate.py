@@ -55,6 +55,12 @@ ones are those with a strobe |
             }
         )
         mark(self)
+        # Bursts under way.
+        self._reads, self._writes = Signal(8, name="reads"), Signal(8, name="writes")
+        # How many more bursts AW took than W did, and one more: W may be a burst ahead.
+        self._ahead = Signal(9, init=1, name="ahead")
+        # Whether an address was offered in the last cycle and not taken.
+        self._shown = {name: Signal(name=f"{name}_shown") for name in ("ar", "aw")}
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -62,10 +68,9 @@ ones are those with a strobe |
             inner = getattr(self, name.replace(MASTER, INSIDE, 1))
             outer = getattr(self, name)
             m.d.comb += outer.eq(inner) if member.flow is Out else inner.eq(outer)
-        reads, writes = Signal(8), Signal(8)
-        # How many more bursts AW took than W did, and one more: W may be a burst ahead.
-        ahead = Signal(9, init=1)
-        shown = {name: self._address(m, name) for name in ("ar", "aw")}
+        reads, writes, ahead, shown = self._reads, self._writes, self._ahead, self._shown
+        for name in shown:
+            self._address(m, name)
         read, wrote, sent = Signal(), Signal(), Signal()
         answered = Signal()
         # What memory owes is taken even if a master no longer listens.
@@ -100,9 +105,9 @@ ones are those with a strobe |
         ]
         return m
 
-    def _address(self, m: Module, channel: str) -> Signal:
-        """Gate an address channel; whether an offer stands that was not taken."""
-        shown = Signal(name=f"{channel}_shown")
+    def _address(self, m: Module, channel: str) -> None:
+        """Gate an address channel."""
+        shown = self._shown[channel]
         opened = Signal(name=f"{channel}_opened")
         inner, outer = f"{INSIDE}_{channel}", f"{MASTER}_{channel}"
         valid, ready = getattr(self, f"{outer}valid"), getattr(self, f"{outer}ready")
@@ -112,4 +117,3 @@ ones are those with a strobe |
             getattr(self, f"{inner}ready").eq(ready & opened),
         ]
         m.d.sync += shown.eq(valid & ~ready)
-        return shown

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nofm.dataflow.accelerator import Accelerator, load
+from nofm.dataflow.accelerator import Accelerator, DataflowName, load
 from nofm.dataflow.methods import METHODS
 from nofm.dataflow.products import products
 from nofm.rtl.chip.chip import chip_bus
@@ -18,15 +18,17 @@ from nofm.rtl.program.encoding import Descriptor, decode_program, encode_program
 from nofm.rtl.program.forms import encode_columns, encode_forms, encode_rows, row_halves
 from nofm.rtl.program.interpret import Chip
 from nofm.rtl.program.lower import lower
-from nofm.rtl.program.product import Target
+from nofm.rtl.program.product import Target, program
 from nofm.rtl.program.random_products import UNTOUCHED, compiled, layers, place, tensors
 from nofm.rtl.program.sizes import HALF_BYTES, ChipSizes
 from nofm.rtl.program.step import finished
 from nofm.rtl.program.stream import write
+from nofm.rtl.program.tiles import Cut
 from nofm.rtl.program.training import Example, GoldenMachine, train
 from nofm.rtl.sore.geometry import Geometry
 from nofm.rtl.sore.job import SoreJob
 from nofm.rtl.tools.cocotb_runner import Run, run
+from nofm.workloads.layer import Linear
 
 Halves = np.ndarray[Any, np.dtype[np.uint16]]
 
@@ -110,6 +112,33 @@ def random_product(accelerator: Accelerator, seed: int) -> ProgramCase | None:
     found = case(name, accelerator, words, placed.memory)
     # Every output may be padding: then nothing is written.
     return found if (found.after != found.memory).any() else None
+
+
+def linear_product(
+    accelerator: Accelerator,
+    name: str,
+    sizes: tuple[int, int, int],
+    tiles: tuple[int, int, int],
+    dataflow: DataflowName = "ws",
+    seed: int = 0,
+) -> ProgramCase:
+    """FF of a dense linear layer.
+
+    Args:
+        sizes: rows, inputs and outputs.
+        tiles: those of a tile.
+        seed: of the numbers in memory.
+    """
+    rng = np.random.default_rng(seed)
+    target, pattern = Target(accelerator), accelerator.array.patterns[0]
+    rows, inputs, outputs = sizes
+    layer = Linear(name=name, batch=1, rows=rows, in_features=inputs, out_features=outputs)
+    placed = place(layer, tensors(rng, layer), pattern, None)
+    (parts,) = lower(layer, "ff", METHODS["dense"], pattern, placed.at)
+    m, length, n = tiles
+    cut = Cut(dataflow=dataflow, interleave=1, tile_m=m, tile_length=length, tile_n=n)
+    words = encode_program(target.format, finished(program(target, parts, cut)))
+    return case(name, accelerator, words, placed.memory)
 
 
 def random_prune(accelerator: Accelerator, seed: int) -> ProgramCase:

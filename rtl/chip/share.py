@@ -143,6 +143,11 @@ class ReadShare(_Share):
         )
         width = sum(client_word(bus).values())
         self._queues = [Queue(width, queue_beats) for _ in range(clients)]
+        # Words that each client's queue can take beside those that were asked for.
+        self._room = [
+            Signal(range(queue_beats + 1), init=queue_beats, name=f"room{each}")
+            for each in range(clients)
+        ]
 
     @property
     def more_cycles(self) -> int:
@@ -151,15 +156,11 @@ class ReadShare(_Share):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        bus, clients = self.bus, range(self.clients)
+        bus = self.bus
         master = ReadMaster(bus)
         place(m, platform, "master", master)
         self._pass(m, master)
-        # Words that each client's queue can take beside those that were asked for.
-        room = [
-            Signal(range(self.queue_beats + 1), init=self.queue_beats, name=f"room{each}")
-            for each in clients
-        ]
+        room = self._room
         turns, chunk = self._choose(m, platform, room, master.command_ready)
         command, word = (
             split(read_command(bus), master.command_data),

@@ -33,10 +33,11 @@ class Turns(Unit):
                 "chosen": Out(client_bits(clients)),
             }
         )
+        self._last = Signal.like(self.chosen, name="last")
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        last = Signal.like(self.chosen, name="last")
+        last = self._last
         m.d.comb += self.any.eq(self.wants.any())
         # The lowest one, and before it the lowest one behind the last.
         for client in reversed(range(self.clients)):

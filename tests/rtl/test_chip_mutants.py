@@ -5,6 +5,7 @@ Only what is broken is emitted again; programs and checks are those of `test_chi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +19,17 @@ from nofm.rtl.axi.read_master import ReadMaster
 from nofm.rtl.chip.banks import Buffer
 from nofm.rtl.chip.chip import Chip
 from nofm.rtl.chip.collector import Column
+from nofm.rtl.chip.control import Control
 from nofm.rtl.chip.dispatcher import Dispatcher
+from nofm.rtl.chip.gate import BusGate
 from nofm.rtl.chip.program_cases import (
     ProgramCase,
+    linear_product,
     random_products,
     replay_programs,
     small_accelerator,
 )
+from nofm.rtl.chip.share import ReadShare
 from nofm.rtl.chip.storer import Storer
 from nofm.rtl.chip.walker import Walker
 from nofm.rtl.chip.window import WriteWindow
@@ -63,8 +68,28 @@ WRONG: dict[str, Mutant] = {
         "Mux(last, left, halves - 1)",
         "Mux(last, 0, halves - 1)",
     ),
+    "a beat that comes while a burst is asked for is lost": (
+        *(ReadMaster, "_ask", "beats.in_valid.eq(self.m_axi_rvalid)"),
+        "beats.in_valid.eq(self.m_axi_rvalid & ~asked)",
+    ),
+    "a word that comes while one leaves is lost": (
+        *(ReadShare, "elaborate", "master.out_valid & (owner == each)"),
+        "master.out_valid & (owner == each) & ~leaves",
+    ),
 }
 """Those that products show."""
+
+HASTY: dict[str, Mutant] = {
+    "loads of activations are not waited for": (
+        *(Dispatcher, "elaborate", "(self.unit_busy & wait).any()"),
+        "(self.unit_busy & wait)[1:].any()",
+    ),
+    "loads of weights are not waited for": (
+        *(Dispatcher, "elaborate", "(self.unit_busy & wait).any()"),
+        "(self.unit_busy & wait & ~Const(2, len(wait))).any()",
+    ),
+}
+"""Those that long loads show."""
 
 BEYOND: dict[str, Mutant] = {
     "the window ends an element early": (
@@ -84,11 +109,48 @@ BEYOND: dict[str, Mutant] = {
         'command["address"] + 1 < self.base',
     ),
 }
-"""Those that the window's edges and resets show."""
+"""Those that the window's edges show."""
+
+FORGETFUL: dict[str, Mutant] = {
+    "a reset does not wait for the bus": (
+        *(Control, "_reset", "self._resetting & self.quiet"),
+        "self._resetting",
+    ),
+    "a reset does not wait for reads": (BusGate, "elaborate", "(reads == 0)", "1"),
+    "a reset does not wait for writes": (BusGate, "elaborate", "(writes == 0)", "1"),
+    "an address on offer is taken back": (
+        *(BusGate, "_address", "opened.eq(~self.drain | shown)"),
+        "opened.eq(~self.drain)",
+    ),
+    "what memory owes is not taken": (
+        *(BusGate, "elaborate", "self.m_axi_bready.eq(self.from_bready | self.drain)"),
+        "self.m_axi_bready.eq(self.from_bready & ~self.drain)",
+    ),
+}
+"""Those that resets show."""
+
+REASONS = re.compile(
+    r"elements of memory differ|ends with|(window|stalled|checksum) at descriptor|"
+    r"StreamError: AXI|TimeOut: the chip"
+)
+"""What is said of a chip that is wrong; anything else is wrong with what checks it."""
 
 
 def products() -> list[ProgramCase]:
     return random_products(ACCELERATOR, (29, 24))
+
+
+def loads() -> list[ProgramCase]:
+    """Long ones of one side, behind a product that leaves something else in the buffers."""
+    wide, tall = (
+        linear_product(ACCELERATOR, name, sizes, sizes)
+        for name, sizes in (("wide", (1, 16, 24)), ("tall", (24, 16, 2)))
+    )
+    slow = {"memory": {"latency": 100, "bandwidth": (1, 4)}}
+    return [
+        *random_products(ACCELERATOR, (24,)),
+        *(replace(each, options=slow) for each in (wide, tall)),
+    ]
 
 
 def edges() -> list[ProgramCase]:
@@ -108,13 +170,37 @@ def edges() -> list[ProgramCase]:
                 options={"window": (base, limit)},
             )
         )
-    for cycles in (60, 140, 300):
-        options = {"reset_after": cycles, "memory": {"latency": 60}}
-        found += [
-            replace(each, name=f"reset {cycles}", error={"name": "reset"}, options=options),
-            each,
-        ]
     return found
+
+
+def resets() -> list[ProgramCase]:
+    """In the middle of bursts of either kind; then a program must run well."""
+    (each,) = random_products(ACCELERATOR, (29,))
+    memories: tuple[tuple[dict[str, Any], Sequence[int]], ...] = (
+        ({"latency": 60, "channels": {"ar": "random:0.1"}}, (20, 60, 140, 230)),
+        ({"latency": 200, "channels": {"w": "random:0.4"}}, range(600, 1300, 150)),
+    )
+    found = []
+    for memory, all_ in memories:
+        for cycles in all_:
+            options = {"reset_after": cycles, "memory": {**memory, "seed": cycles}}
+            found.append(
+                replace(each, name=f"reset {cycles}", error={"name": "reset"}, options=options)
+            )
+        found.append(each)
+    return found
+
+
+MUTANTS = {
+    name: (mutant, cases)
+    for mutants, cases in (
+        (WRONG, products),
+        (HASTY, loads),
+        (BEYOND, edges),
+        (FORGETFUL, resets),
+    )
+    for name, mutant in mutants.items()
+}
 
 
 @pytest.fixture(scope="module")
@@ -133,11 +219,11 @@ def faults(sources: dict[str, str], cases: Sequence[ProgramCase], folder: Path) 
 @pytest.mark.slow
 def test_the_sound_chip_passes(sound: list[Emitted], tmp_path: Path) -> None:
     texts = {each.unit.module_name: each.verilog for each in sound}
-    assert faults(texts, [*products(), *edges()], tmp_path) == []
+    assert faults(texts, [*products(), *loads(), *edges(), *resets()], tmp_path) == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*WRONG, *BEYOND])
+@pytest.mark.parametrize("name", MUTANTS)
 def test_a_mutant_is_caught(
     name: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -146,6 +232,9 @@ def test_a_mutant_is_caught(
     sound: list[Emitted],
     tmp_path: Path,
 ) -> None:
-    kind, *change = {**WRONG, **BEYOND}[name]
+    (kind, *change), cases = MUTANTS[name]
     mutate(kind, *change, monkeypatch)
-    assert faults(remake(sound, kind), products() if name in WRONG else edges(), tmp_path)
+    found = faults(remake(sound, kind), cases(), tmp_path)
+    assert found
+    for text in found:
+        assert REASONS.search(text), text
