@@ -8,27 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from nofm.dataflow.accelerator import hardware_record
+from nofm.dataflow.accelerator import DATAFLOWS, Accelerator, hardware_record
 from nofm.kernels.errors import InputError
+from nofm.rtl.chip.vector_geometry import VectorGeometry
+from nofm.rtl.pregeneration.geometry import Geometry as UpdateGeometry
 from nofm.rtl.program.banks import served
 from nofm.rtl.program.encoding import Descriptor
 from nofm.rtl.program.feed import POSITION_BITS, map_walk
-from nofm.rtl.program.load import BLOCK, memory_walk, segment_walk
-from nofm.rtl.program.product import Target
-from nofm.rtl.program.sizes import ChipSizes
-from nofm.rtl.chip.vector_geometry import VectorGeometry
-from nofm.rtl.pregeneration.geometry import Geometry as UpdateGeometry
 from nofm.rtl.program.forms import sore_job
+from nofm.rtl.program.load import memory_walk, segment_walk
+from nofm.rtl.program.product import Target
+from nofm.rtl.program.sizes import BLOCK, ChipSizes
 from nofm.rtl.program.vector import OPERATIONS
 from nofm.rtl.sore.geometry import Geometry as PruneGeometry
 from nofm.rtl.sore.job import SoreJob
-from nofm.simulator import chip
-from nofm.simulator.feeding import waited
-from nofm.simulator.timing import PARTS, WS, array_cycles
+from nofm.simulator.chip import records as chip
+from nofm.simulator.chip.clock import run
+from nofm.simulator.chip.feeding import waited
+from nofm.simulator.timing import PARTS, array_cycles
 
 Array = np.ndarray[Any, Any]
 Values = Mapping[str, int]
@@ -54,6 +56,27 @@ class MemoryTime:
     latency: int
     beats: int
     cycles: int
+
+    @classmethod
+    def of(cls, accelerator: Accelerator) -> MemoryTime:
+        """The accelerator's DRAM, to within 1 / 64 of a beat a cycle."""
+        latency = round(accelerator.dram.latency_ns * accelerator.clock_mhz / 1e3)
+        bytes_per_cycle = accelerator.dram.bandwidth_gbps * 1e3 / accelerator.clock_mhz
+        share = Fraction(bytes_per_cycle * 8 / ChipSizes.of(accelerator).bus_bits)
+        share = share.limit_denominator(64)
+        return cls(max(1, latency), max(1, share.numerator), share.denominator)
+
+    def behind(self, accelerator: Accelerator) -> Accelerator:
+        """The accelerator with this memory, for the simulator of layers."""
+        # It serves beats one by one: no run is rounded to more.
+        clock, bus = accelerator.clock_mhz, ChipSizes.of(accelerator).bus_bits
+        return accelerator.with_values(
+            **{
+                "dram.latency_ns": self.latency * 1e3 / clock,
+                "dram.bandwidth_gbps": bus / 8 * clock / 1e3 * self.beats / self.cycles,
+                "dram.burst_bytes": bus // 8,
+            }
+        )
 
 
 class ProgramTime:
@@ -86,8 +109,8 @@ class ProgramTime:
         from nofm.rtl.chip.lag import activation_lag
 
         self._ahead = activation_lag(target.geometry) + 16
-        # Of the array's job at hand: cycles, groups that no step has had, cycles of a group, whether
-        # it has had none, cycles after its last group, whether it gives results.
+        # Of the array's job at hand: cycles and groups that no step has had, cycles of a group,
+        # whether no step has had any.
         self._left, self._unit, self._groups, self._first = 0, 0, 0, False
         numbers = {unit.name: unit.number for unit in target.format.units}
         assert tuple(numbers) == chip.UNITS
@@ -220,14 +243,14 @@ class ProgramTime:
             n += values["sums_last"] * columns
         total, *parts = array_cycles(
             hw,
-            WS if stationary else 1 - WS,
+            DATAFLOWS.index("ws" if stationary else "os"),
             v,
             values["passes"] + 1,
-            (values["beats"] + 1) * sizes_port(self.target.sizes),
+            (values["beats"] + 1) * self.target.sizes.port,
             1,
             values["vectors"] + 1 if stationary else outer,
             outer if stationary else values["units"] + 1,
-            (values["beats"] + 1) * sizes_port(self.target.sizes),
+            (values["beats"] + 1) * self.target.sizes.port,
             n,
         ).tolist()
         told = dict(zip(PARTS, parts, strict=True))
@@ -372,15 +395,15 @@ class ProgramTime:
             for store in (self._addresses, self._items)
         ]
         kept = [*self._blocks, np.zeros((1, 2), np.int64)]
-        found = chip.run(
+        found = run(
             self.machine(memory),
             self._descriptors,
             int((self._descriptors["words"] + 1).sum()),
             self.address // 2,
-            np.array(self._moves or [(0,) * 7], chip.MOVE),
-            np.array(self._products or [(0,) * 8], chip.PRODUCT),
-            np.array(self._vectors or [(0,) * len(chip.VECTOR.names)], chip.VECTOR),
-            np.array(self._prunings or [(0,) * len(chip.PRUNING.names)], chip.PRUNING),
+            np.array(self._moves or [_zeros(chip.MOVE)], chip.MOVE),
+            np.array(self._products or [_zeros(chip.PRODUCT)], chip.PRODUCT),
+            np.array(self._vectors or [_zeros(chip.VECTOR)], chip.VECTOR),
+            np.array(self._prunings or [_zeros(chip.PRUNING)], chip.PRUNING),
             np.concatenate([*self._words, np.zeros((1, 3), np.int64)]),
             np.concatenate([*self._pieces, np.zeros((1, 4), np.int64)]),
             *joined,
@@ -389,6 +412,11 @@ class ProgramTime:
             np.zeros((5, 1), np.int64) if trace is None else trace,
         )
         return dict(zip(chip.RESULT, found.tolist(), strict=True))
+
+
+def _zeros(record: np.dtype[Any]) -> tuple[int, ...]:
+    """What stands where no job is of a kind."""
+    return (0,) * len(record.names or ())
 
 
 _NO_BLOCKS = np.zeros((0, 2), np.int64)
@@ -432,10 +460,6 @@ def _form_pieces(job: SoreJob, values: Values) -> Array:
             kept, run = values[f"columns_kept{last}"], values[f"columns_run{last}"]
             found += [(kept, run, end - first, rows * groups)] * groups
     return np.array(found, np.int64)
-
-
-def sizes_port(sizes: ChipSizes) -> int:
-    return sizes.port
 
 
 def _pieces(starts: Array, length: int, halves: int) -> Array:

@@ -6,7 +6,6 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from nofm.kernels.errors import InputError, positive, unknown
 from nofm.verification import HIERARCHICAL, TOOLS, cache_folder
 
 if TYPE_CHECKING:
+    from nofm.chip_program import MemoryTime
     from nofm.rtl.program.step import Placed, TrainingStep
     from nofm.rtl.program.training import Example
 
@@ -88,25 +88,16 @@ class TrainingVerdict:
         return all(step.bit_exact and not step.error for step in self.steps)
 
 
-def memory_behaviour(accelerator: Accelerator, bus_bits: int) -> dict[str, Any]:
-    """The accelerator's DRAM as the bench's memory: its latency, and its bandwidth as beats in
-    cycles."""
-    latency = round(accelerator.dram.latency_ns * accelerator.clock_mhz / 1e3)
-    bytes_per_cycle = accelerator.dram.bandwidth_gbps * 1e3 / accelerator.clock_mhz
-    share = Fraction(bytes_per_cycle * 8 / bus_bits).limit_denominator(64)
-    return {
-        "latency": max(1, latency),
-        "bandwidth": [max(1, share.numerator), share.denominator],
-    }
+def simulator_cycles(step: TrainingStep, memory: MemoryTime) -> dict[str, int]:
+    """What the simulator says of a step's programs, by program."""
+    from nofm.chip_program import ProgramTime
+    from nofm.rtl.program.training import program_at
 
-
-def simulator_cycles(step: TrainingStep, bus_bits: int) -> dict[str, int]:
-    """What the simulator says of a step's programs: cycles of all their jobs, by program."""
-    from nofm.chip_cycles import MemoryTime, step_cycles
-
-    told = memory_behaviour(step.target.accelerator, bus_bits)
-    jobs = step_cycles(step, MemoryTime(told["latency"], *told["bandwidth"]))
-    return {program: sum(cycles for _, cycles in own) for program, own in jobs.items()}
+    found = {}
+    for name in ("forward", "backward"):
+        program = ProgramTime(step.target, getattr(step, name), program_at(step))
+        found[name] = program.run(memory)["cycles"]
+    return found
 
 
 def verify_training(
@@ -134,12 +125,13 @@ def verify_training(
     positive("steps", steps, at_most=MOST_STEPS)
     if tool not in TOOLS:
         raise unknown("simulator", tool, TOOLS)
+    from nofm.chip_program import MemoryTime
     from nofm.rtl.chip.chip import Chip
     from nofm.rtl.hierarchy import emitted
     from nofm.rtl.program.training import GoldenMachine, train
     from nofm.rtl.tools.cocotb_runner import run
 
-    step = example.step(accelerator)
+    step, memory = example.step(accelerator), MemoryTime.of(accelerator)
     chip = Chip(accelerator)
     progress("golden model", 0, 1)
     golden = list(train(GoldenMachine(step.target, step.elements), example, step, steps))
@@ -167,7 +159,10 @@ def verify_training(
                 "hardware": accelerator.to_toml(),
                 "example": vars(example),
                 "steps": steps,
-                "memory": memory_behaviour(accelerator, bus.data_bits),
+                "memory": {
+                    "latency": memory.latency,
+                    "bandwidth": [memory.beats, memory.cycles],
+                },
                 "rules": {"burst_beats": bus.burst_beats, "outstanding": bus.outstanding},
                 "limit": PROGRAM_CYCLES,
                 "watchdog": WATCHDOG_CYCLES,
@@ -180,7 +175,7 @@ def verify_training(
             )
         ]
     progress("RTL", 1, 1)
-    simulated = simulator_cycles(step, bus.data_bits)
+    simulated = simulator_cycles(step, memory)
     return TrainingVerdict(example, tuple(verdicts), f"{done.tool} {done.version}", simulated)
 
 

@@ -14,6 +14,7 @@ from torch import nn
 
 import nofm as package
 from nofm import chip_training
+from nofm.chip_program import MemoryTime
 from nofm.dataflow.accelerator import Accelerator, load
 from nofm.dataflow.methods import METHODS
 from nofm.dataflow.operands import recorded_operands
@@ -21,7 +22,6 @@ from nofm.kernels.compressed import Compressed
 from nofm.kernels.pattern import Pattern
 from nofm.kernels.reference import matmul
 from nofm.recorded import RecordedGemm, Selection, recorded_gemms
-from nofm.rtl.program.sizes import ChipSizes
 from nofm.rtl.program.training import Example
 from nofm.verification import Array, Gemm, Verdict
 from nofm.workloads import trace_file
@@ -283,8 +283,8 @@ def test_a_training_run_is_told(nofm: Run, monkeypatch: pytest.MonkeyPatch, tmp_
     def trained(
         machine: Accelerator, example: Example, steps: int, **_: object
     ) -> chip_training.TrainingVerdict:
-        bus = ChipSizes.of(machine).bus_bits
-        simulated = chip_training.simulator_cycles(example.step(machine), bus)
+        memory = MemoryTime.of(machine)
+        simulated = chip_training.simulator_cycles(example.step(machine), memory)
         found = [
             chip_training.StepVerdict(
                 number=number,

@@ -1,4 +1,4 @@
-"""What the array waits for: activations on their way from the buffer, whose banks may be in the way.
+"""What the array waits for: activations on their way from the buffer, and the buffer's banks.
 
 The array takes beats in blocks, each block a fixed time after the one before; the feeder asks for
 all rows' beats at once, and a request takes as many cycles as it wants words of one bank
@@ -17,7 +17,7 @@ from nofm.kernels.tiered import JIT_OPTIONS
 Array = np.ndarray[Any, Any]
 
 
-@njit(cache=True, nogil=True, **JIT_OPTIONS)
+@njit(cache=True, nogil=True, **JIT_OPTIONS)  # type: ignore[untyped-decorator]
 def waited(
     costs: Any,
     repeats: Any,
