@@ -35,12 +35,21 @@ from nofm.simulator.timing import PARTS, array_cycles
 Array = np.ndarray[Any, Any]
 Values = Mapping[str, int]
 
-CHUNK_BEATS, CLIENT_BEATS = 16, 64
-"""`CHUNK_BEATS` and `QUEUE_BEATS` of `nofm.rtl.chip.share`."""
+MOST_CYCLES = 1 << 32
+"""A program that takes longer does not end."""
 
-MOST_CYCLES = 1 << 24
+FEED_LATENCY, FEED_BEHIND, WEIGHT_LATENCY = 22, 17, 19
+"""Cycles from a job of the activations' feeder to its first beat, beside one for each row; those of
+them behind the request; and from a job of the weights' feeder to its first words."""
 
-FEED_LATENCY, FEED_BEHIND, WEIGHT_LATENCY, COLLECT_CYCLES = 22, 17, 19, 2
+SPARE = 16
+"""Beats that the activations' feeder may be ahead, beside the lag of the last row."""
+
+COLLECT_CYCLES = 2
+"""Cycles of the collector behind a result in the last column."""
+
+CHUNK_BEATS, CLIENT_BEATS, MASTER_BEATS, OUTSTANDING = 16, 64, 128, 8
+"""Beats of a chunk, of a client's queue and of a master's; bursts under way at most."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +117,7 @@ class ProgramTime:
         self._hardware = np.atleast_1d(hardware_record(target.accelerator))
         from nofm.rtl.chip.lag import activation_lag
 
-        self._ahead = activation_lag(target.geometry) + 16
+        self._ahead = activation_lag(target.geometry) + SPARE
         # Of the array's job at hand: cycles and groups that no step has had, cycles of a group,
         # whether no step has had any.
         self._left, self._unit, self._groups, self._first = 0, 0, 0, False
@@ -371,10 +380,10 @@ class ProgramTime:
             "latency": memory.latency,
             "beats": memory.beats,
             "cycles": memory.cycles,
-            "outstanding": 8,
+            "outstanding": OUTSTANDING,
             "chunk_beats": CHUNK_BEATS,
             "client_beats": CLIENT_BEATS,
-            "master_beats": 128,
+            "master_beats": MASTER_BEATS,
             "update_lanes": UpdateGeometry.of(target.accelerator).wuve.lanes,
             "update_latency": UpdateGeometry.of(target.accelerator).wuve.latency_cycles,
             "prune_latency": PruneGeometry.of(target.accelerator).latency_cycles,
@@ -389,7 +398,15 @@ class ProgramTime:
         return machine
 
     def run(self, memory: MemoryTime, trace: Array | None = None) -> dict[str, int]:
-        """Cycles, by the names in `nofm.simulator.chip.RESULT`."""
+        """Cycles, by the names in `nofm.simulator.chip.records.RESULT`.
+
+        Args:
+            memory: what the chip works before.
+            trace: int64 [5, n], which is filled: how often AR, R, AW, W and B moved, and when.
+
+        Raises:
+            InputError: the program takes more than `MOST_CYCLES`.
+        """
         joined = [
             np.concatenate(store) if store else np.zeros(0, np.int64)
             for store in (self._addresses, self._items)
@@ -411,6 +428,8 @@ class ProgramTime:
             MOST_CYCLES,
             np.zeros((5, 1), np.int64) if trace is None else trace,
         )
+        if found[0] < 0:
+            raise InputError(f"a program takes more than {MOST_CYCLES} cycles")
         return dict(zip(chip.RESULT, found.tolist(), strict=True))
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nofm.chip_training import torch_losses
+from nofm.chip_program import MemoryTime
+from nofm.chip_training import simulator_cycles, torch_losses
 from nofm.dataflow.accelerator import Accelerator, load
 from nofm.rtl.chip.chip import Chip
 from nofm.rtl.chip.program_cases import (
@@ -74,13 +75,21 @@ class Made:
     def training(
         self, example: Example, steps: int, folder: Path, **memory: Any
     ) -> tuple[list[float], list[str]]:
-        """The losses of a training run, and what is wrong with it."""
+        """The losses of a training run, and what is wrong with it: cycles, too, which are those of
+        the simulator to within a hundredth and a few cycles."""
+        speed = MemoryTime(latency=20, beats=1, cycles=1)
         done, found = replay_training(
             *(self.sources, self.accelerator, example, steps),
             folder=folder,
-            memory=memory,
+            memory={**memory, "latency": speed.latency, "bandwidth": [speed.beats, speed.cycles]},
             **self.options,
         )
+        simulated = simulator_cycles(example.step(self.accelerator), speed)
+        for step in done.results["steps"]:
+            for program, cycles in simulated.items():
+                took = step[program]["cycles"] if program in step else 0
+                if abs(cycles - took) > 5 + took / 100:
+                    found.append(f"{program}: {took} cycles, and {cycles} in the simulator")
         return [step.get("loss") for step in done.results["steps"]], found
 
 
