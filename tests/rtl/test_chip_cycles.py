@@ -154,8 +154,8 @@ def test_a_program_that_never_ends_is_told(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_whole_jobs(name: str, tmp_path: Path) -> None:
-    """Within 2 % each, most to the cycle; what the array, the dispatcher and the units wait for, and
-    for how long, too."""
+    """Within 2 % each, most to the cycle; and so is what the array, the dispatcher and the units
+    wait for."""
     accelerator: Accelerator = SAT.with_values(**VARIANTS[name])
     cases = random_cases(5, accelerator, 14)
     found = measure(
