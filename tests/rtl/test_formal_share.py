@@ -382,7 +382,7 @@ def test_nobody_starves_forever(clients: int, tmp_path: Path) -> None:
     show(Served(clients), tmp_path, 1, induction=True)
 
 
-@pytest.mark.parametrize("cycles", [5, pytest.param(7, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cycles", [5, pytest.param(6, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("share", [Reads, Writes])
 def test_nothing_is_lost_doubled_or_swapped(
     share: Any, cycles: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
