@@ -412,7 +412,6 @@ QUICK: list[tuple[Any, Any, str, str, str]] = [
     (Cut, Chunks, "elaborate", "whole < words", "~(whole > words)"),
     (Served, Turns, "elaborate", "(last < client)", "(last <= client)"),
     (Reads, _Share, "_choose", "each.chunk_words <= most[number]", "most[number] != 0"),
-    (Reads, _Share, "_choose", "Array(all_)[turns.chosen]", "all_[0]"),
     (Writes, _Share, "_choose", "each.chunk_words <= most[number]", "most[number] != 0"),
     (Writes, WriteShare, "elaborate", "(owner == each) & to.in_ready", "to.in_ready"),
 ]
@@ -421,6 +420,7 @@ MUTANTS = [
     *QUICK,
     (Cut, Chunks, "elaborate", "self.chunk_beats - address[", "self.chunk_beats - 0 * address["),
     (Served, Turns, "elaborate", "last.eq(self.chosen)", "last.eq(0)"),
+    (Reads, _Share, "_choose", "Array(all_)[turns.chosen]", "all_[0]"),
     (Reads, ReadShare, "elaborate", "(owner == each)", "(owner <= each)"),
     (Reads, ReadShare, "elaborate", 'word["last"] & last', 'word["last"]'),
     (Reads, ReadShare, "elaborate", "Mux(takes, chunk.words, 0)", "takes"),
