@@ -350,7 +350,7 @@ def _failures(path: Path) -> int:
 def _what_went_wrong(tool: str, log: Path) -> str:
     """One line: the first error that the log holds, and where the log is."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-    wrong = re.search(r"^(?:.*\b(?:%?Error|error|ERROR|[A-Z]\w*(?:Error|TimeOut)):.*)$", text, re.M)
+    wrong = re.search(r"^(?:.*\b(?:%?Error|error|ERROR|[A-Z]\w*Error|\w*TimeOut):.*)$", text, re.M)
     what = "failed" if log.name == "build.log" else "failed or did not report"
     said = f": {wrong[0].strip()}" if wrong else ""
     return f"{tool} {what}{said} (log: {log})"

@@ -183,7 +183,7 @@ def resets() -> list[ProgramCase]:
     found = []
     for memory, all_ in memories:
         for cycles in all_:
-            options = {"reset_after": cycles, "memory": {**memory, "seed": cycles}}
+            options = {"reset_after": cycles, "limit": 3000, "memory": {**memory, "seed": cycles}}
             found.append(
                 replace(each, name=f"reset {cycles}", error={"name": "reset"}, options=options)
             )
