@@ -169,10 +169,37 @@ def _compiled(sources: int) -> Callable[..., Any]:
         wishes = 0
         state, index, number = _HEADER, 0, 0
         memories[0].takes = 1
-        for cycle in range(1, most):
+        cycle = 0
+        while cycle + 1 < most:
+            cycle += 1
             # A record does not keep its array: one that is not used any more is gone, and it too.
             read, write, window, memory = reads[0], writes[0], windows[0], memories[0]
             store, fetch, vector = stores[0], fetchers[0], vector_lanes[0]
+            # While the array works on, and nothing else moves, all cycles are alike.
+            if state == _WAIT and not (
+                loaders[0].busy or loaders[1].busy or store.busy or vector.busy
+            ):
+                still = not (pruners[0].busy or pruners[1].busy)
+                still = still and memory.read == memory.reads and read.came == read.aligned
+                still = still and not (read.active or read.full or read.rest)
+                still = still and read.sink == read.sunk and not readers[0].command
+                still = still and not (readers[0].level or readers[0].out or fetch.holds)
+                still = still and fetch.out and not (fetch.left and fetch.room >= size.fetch_chunk)
+                wanted, soonest = 0, most
+                for unit in range(len(UNITS)):
+                    if cycle < until[unit]:
+                        wanted |= descriptors[number].wait >> unit & 1
+                        soonest = min(soonest, until[unit])
+                if still and wanted:
+                    alike = soonest - cycle
+                    result[0] += alike
+                    result[2] += alike
+                    for unit in range(len(UNITS)):
+                        if cycle < until[unit]:
+                            result[1 + len(WAITS) + unit] += alike
+                    memory.credit = size.cycles + size.beats - 1
+                    memory.takes = 1
+                    cycle = soonest
             # Who is busy, as registers say.
             busy = 0
             for unit in range(len(UNITS)):
