@@ -149,8 +149,7 @@ RESULT = (
     "array_stalled",
 )
 """What a run gives, in cycles: of the program; in which the dispatcher waits; in which units have a
-job (that of the weights' feeder is taken as that of the activations'); in which the array waits for
-operands."""
+job (that of the weights' feeder is not counted); in which the array waits for operands."""
 
 FIRST_WISH = 2
 """Cycles from the array's taking a job to its wish for activations, which then are on their way."""
