@@ -15,6 +15,7 @@ import numpy as np
 
 from nofm.dataflow.accelerator import DATAFLOWS, Accelerator, hardware_record
 from nofm.kernels.errors import InputError
+from nofm.rtl.chip.lag import activation_lag
 from nofm.rtl.chip.vector_geometry import VectorGeometry
 from nofm.rtl.pregeneration.geometry import Geometry as UpdateGeometry
 from nofm.rtl.program.banks import served
@@ -119,8 +120,6 @@ class ProgramTime:
         self._pieces: list[Array] = []
         self._known: dict[tuple[Any, ...], Any] = {}
         self._hardware = np.atleast_1d(hardware_record(target.accelerator))
-        from nofm.rtl.chip.lag import activation_lag
-
         self._ahead = activation_lag(target.geometry) + SPARE
         # Of the array's job at hand: cycles and groups that no step has had, cycles of a group,
         # whether no step has had any.
@@ -197,11 +196,13 @@ class ProgramTime:
         return self._move(values, "memory_", values["run"], items, _NO_BLOCKS)
 
     def _product(self, jobs: Mapping[str, Values]) -> int:
+        """A step of the array's job at hand, or of the one that begins with it."""
         feed, columns = jobs["feed_activations"], self.target.sizes.columns
         begins_job = "array" in jobs
         if begins_job:
             self._begin_array(jobs["array"])
             self._gives = "collect" in jobs
+            # The last results come a cycle earlier for each column that they do not use.
             used = jobs["collect"]["short_from"] if self._gives else columns
             self._collects = COLLECT_CYCLES - (columns - (used or columns))
         array = self._array
@@ -245,6 +246,7 @@ class ProgramTime:
         return WEIGHT_LATENCY + lanes - chip.FIRST_WISH - first
 
     def _begin_array(self, values: Values) -> None:
+        """The sizes of a job from its fields, and its cycles from them (docs/timing.md)."""
         self._array = values
         hw, rows, columns = self._hardware, self.target.sizes.rows, self.target.sizes.columns
         stationary = not values["output_stationary"]
