@@ -203,7 +203,9 @@ def _print_training(verdict: TrainingVerdict) -> None:
     how = example.method if example.method == "dense" else f"{example.method} {example.pattern}"
     print_table(f"{example.network}, {how}, on the chip in {verdict.tool}", rows, columns)
     exact = sum(step.bit_exact for step in verdict.steps)
-    new_console().print(f"All of memory equal to the golden model's after {exact} steps.")
+    new_console().print(
+        f"All of memory equal to the golden model's after {exact} step{'s' * (exact != 1)}."
+    )
     for step in verdict.steps:
         if step.error:
             new_console().print(f"step {step.number}: {step.error}", markup=False)
