@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nofm.kernels.tiered import helper, integers
-from nofm.simulator.chip.queues import AHEAD, BUFFER, ELASTIC, RING, regroup
+from nofm.simulator.chip.queues import AHEAD, BUFFER, ELASTIC, RING, cut
 from nofm.simulator.chip.streams import begin_read, begin_write, stream_read, stream_write
 
 PRUNER = integers(
@@ -36,16 +36,7 @@ def kept_blocks(
     if out_ready and elements.out:
         count = elements.out_count + 1
         f.words = count + (count * bits + 15) // 16
-    ends = f.left < 16
-    asked = min(f.left, 15) if f.active else -1
-    asks = regroup(elements, comes, asked, 0, out_ready)
-    there = f.head < f.tail
-    if there and (not f.active or (asks and ends)):
-        f.active, f.left = 1, runs[f.head % RING]
-        f.head += 1
-    elif asks:
-        f.active = not ends
-        f.left -= 16
+    cut(f, elements, runs, comes, 16, out_ready)
     return gives
 
 

@@ -82,3 +82,25 @@ def capacity(most: Any) -> Any:
     while lanes < most:
         lanes *= 2
     return 4 * lanes
+
+
+@helper
+def cut(f: Any, elements: Any, runs: Any, comes: Any, most: Any, out_ready: Any) -> None:
+    """A cycle in which runs, one after the other, are cut into groups of at most `most` elements.
+
+    Args:
+        f: a record with `active`, `left`, and the `head` and `tail` of `runs`.
+        elements: the `REGROUP` that they come to.
+        runs: lengths of runs, less one.
+        comes: elements that come.
+        out_ready: whether a group that stands at the output leaves.
+    """
+    ends = f.left < most
+    asked = min(f.left, most - 1) if f.active else -1
+    asks = regroup(elements, comes, asked, 0, out_ready)
+    if f.head < f.tail and (not f.active or (asks and ends)):
+        f.active, f.left = 1, runs[f.head % RING]
+        f.head += 1
+    elif asks:
+        f.active = not ends
+        f.left -= most

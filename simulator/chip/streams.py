@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nofm.kernels.tiered import helper, integers
-from nofm.simulator.chip.queues import AHEAD, BUFFER, RING, leave, regroup
+from nofm.simulator.chip.queues import AHEAD, BUFFER, RING, cut, leave, regroup
 
 STREAM_READ = integers("head", "tail")
 
@@ -80,16 +80,7 @@ def stream_write(
     if elements.out and ready:
         client.level += 1
         client.room += 1
-    ends = w.left < halves
-    asked = min(w.left, halves - 1) if w.active else -1
-    asks = regroup(elements, comes, asked, 0, ready)
-    there = w.head < w.tail
-    if there and (not w.active or (asks and ends)):
-        w.active, w.left = 1, runs[w.head % RING]
-        w.head += 1
-    elif asks:
-        w.active = not ends
-        w.left -= halves
+    cut(w, elements, runs, comes, halves, ready)
     takes = False
     told = client.run < client.end and cycle >= client.first
     if told and run >= 0 and runs_ready and not client.command:
