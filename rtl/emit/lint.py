@@ -10,7 +10,7 @@ CONTROL_FILE = "lint.vlt"
 
 # A result without a name has a number of up to five digits.
 _NUMBERED = tuple("'$" + "?" * digits + "'" for digits in range(1, 6))
-_OPERATORS = ("ADD", "SUB", "EQ", "LT", "LTS", "LTE", "GT", "GTE", "GTES")
+_OPERATORS = ("ADD", "SUB", "EQ", "LT", "LTS", "LTE", "GT", "GTES")
 
 
 @dataclass(frozen=True)
@@ -145,13 +145,6 @@ WAIVERS = (
         "As many are turned as come or leave at most; those beyond a group's size are cut off.",
         ("Bits of signal are not used: 'group_*",),
         ("nofm_regroup_*",),
-    ),
-    Waiver(
-        "UNUSEDSIGNAL",
-        "High bits of a group's number.",
-        "The memory of groups holds those that are on their way, by the low bits.",
-        ("Bits of signal are not used: 'group*",),
-        ("nofm_forms_*",),
     ),
     Waiver(
         "UNUSEDSIGNAL",
