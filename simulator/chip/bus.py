@@ -43,7 +43,7 @@ WINDOW = integers(
 )
 
 MEMORY = integers(
-    *("credit", "offers", "takes", "reads_wait"),
+    *("credit", "offers", "takes"),
     # Beats that are to be read: all that left and came. Bursts to write: likewise, and their beats.
     *("read", "reads", "written", "writes", "beats", "answers_left", "answers", "answer"),
 )

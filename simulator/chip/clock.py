@@ -346,7 +346,7 @@ def _compiled(sources: int) -> Callable[..., Any]:
                     taken = not busy >> (each.operation - 1) & 1
                     if taken:
                         job = moves[each.job]
-                        unit.busy, unit.job, unit.taken = 1, each.job, cycle
+                        unit.busy, unit.job = 1, each.job
                         unit.item, unit.item_end, unit.first = (
                             job.item,
                             job.item + job.items,

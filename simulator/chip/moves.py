@@ -10,8 +10,6 @@ from nofm.simulator.chip.queues import RING, leave, regroup
 LOADER = integers(
     "busy",
     "job",
-    # The cycle in which the job was taken.
-    "taken",
     # Pieces: the next one, their end, and the cycle from which on they come.
     *("item", "item_end", "first"),
     # Blocks of kept elements, and those that stand behind their unpacking.
@@ -75,7 +73,7 @@ def load_cycle(
             client.room += 1
         block = -1
         beside = 0
-        if unit.block < unit.block_end and cycle > unit.taken:
+        if unit.block < unit.block_end:
             block, beside = blocks[unit.block, 0], blocks[unit.block, 1]
         unit.block += regroup(blocks_of, halves_in, block, beside, step)
     unit.item += regroup(elements, comes, item, unit.item + 1 == unit.item_end, True)

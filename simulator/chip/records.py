@@ -91,6 +91,9 @@ latency: cycles from an address to its first beat, and from a write's last beat 
 beats, cycles: so many beats move in so many cycles, read and written together.
 outstanding: bursts of a kind under way at most.
 chunk_beats: beats of a chunk, and of a burst. client_beats, master_beats: of queues.
+unpack_room: FP16 elements in the unpacking of a weight load.
+vector_lanes, vector_latency, update_lanes, update_latency, prune_lanes, prune_latency: elements a
+cycle, and cycles from an element to what comes of it. entries: kept elements of a group, at most.
 """
 
 DESCRIPTOR = integers("words", "wait", "operation", "job", "last")
@@ -117,7 +120,6 @@ VECTOR = integers(
         "held",
         "takes_a",
         "takes_b",
-        "gives",
         "reduces",
         "writes",
         "rest",
@@ -126,7 +128,7 @@ VECTOR = integers(
     *("write", "runs", "length"),
 )
 """A vector job. run, passes, rounds: elements of a run, passes of a round, rounds. held: runs that
-a round begins with. takes_a, takes_b, gives: whether a pass takes a run of the streams. reduces:
+a round begins with. takes_a, takes_b: whether a pass takes a run of the streams. reduces:
 whether only a round's last pass gives one. writes: whether passes write to the line. rest: cycles
 from one run that does to the next. read_..., runs_..., length_...: first of a stream's `addresses`,
 how many, and FP16 elements of each, less one; write, runs, length: of the results."""

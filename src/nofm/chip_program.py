@@ -121,14 +121,19 @@ class ProgramTime:
         self._known: dict[tuple[Any, ...], Any] = {}
         self._hardware = np.atleast_1d(hardware_record(target.accelerator))
         self._ahead = activation_lag(target.geometry) + SPARE
+        self._ways = max(1, target.sizes.halves // BLOCK)
+        self._most_results = min(target.sizes.columns, target.sizes.halves)
+        self._vector_unit = VectorGeometry.of(target.accelerator)
+        self._update_unit = UpdateGeometry.of(target.accelerator)
+        self._prune_unit = PruneGeometry.of(target.accelerator)
         # Of the array's job at hand: cycles and groups that no step has had, cycles of a group,
         # whether no step has had any.
         self._left, self._unit, self._groups, self._first = 0, 0, 0, False
-        numbers = {unit.name: unit.number for unit in target.format.units}
-        assert tuple(numbers) == chip.UNITS
+        self._numbers = {unit.name: unit.number for unit in target.format.units}
+        assert tuple(self._numbers) == chip.UNITS
         found = []
         for each in program:
-            wait = sum(1 << numbers[unit] for unit in each.wait)
+            wait = sum(1 << self._numbers[unit] for unit in each.wait)
             words = target.format.by_name[each.operation].words
             operation = chip.OPERATIONS.index(each.operation)
             found.append((words, wait, operation, self._job(each), int(each.last)))
@@ -183,13 +188,12 @@ class ProgramTime:
             packed = values["compressed"]
             kept = values["kept"] if packed else values["run"]
             bits = values["index_bits"] if packed else 0
-            ways = max(1, sizes.halves // BLOCK)
-            found = np.tile(_kept_blocks(kept + 1, bits, ways), (values["memory_total"] + 1, 1))
+            one = _kept_blocks(kept + 1, bits, self._ways)
+            found = np.tile(one, (values["memory_total"] + 1, 1))
         return self._move(values, "memory_", values["run"], items, found)
 
     def _store(self, values: Values) -> int:
-        sizes = self.target.sizes
-        most, length = min(sizes.columns, sizes.halves), values["length"] + 1
+        most, length = self._most_results, values["length"] + 1
         rows = np.full(-(-length // most), most, np.int64)
         rows[-1] = length - (len(rows) - 1) * most
         items = np.tile(rows, values["segment_total"] + 1)
@@ -232,8 +236,7 @@ class ProgramTime:
             self._weights_late(jobs["feed_weights"]) if begins_job else 0,
         )
         waits = late - (arrives - chip.FIRST_WISH if begins_job else 0)
-        numbers = {unit.name: unit.number for unit in self.target.format.units}
-        units = sum(1 << numbers[unit] for unit in jobs)
+        units = sum(1 << self._numbers[unit] for unit in jobs)
         found = units, arrives, waits, cycles, ends, self._gives, self._collects
         self._products.append((*map(int, found), int(asked) + FEED_BEHIND - 2))
         return len(self._products) - 1
@@ -289,8 +292,8 @@ class ProgramTime:
             (
                 *(values[name] + 1 for name in ("run", "passes", "rounds")),
                 operation.held,
-                *(int(x) for x in (operation.a, operation.b, True, operation.reduces, writes)),
-                VectorGeometry.of(self.target.accelerator).line_cycles(late=late),
+                *(int(x) for x in (operation.a, operation.b, operation.reduces, writes)),
+                self._vector_unit.line_cycles(late=late),
                 *(self._stream("a_", values) if operation.a else none),
                 *(self._stream("b_", values) if operation.b or operation.held else none),
                 *self._stream("out_", values),
@@ -299,8 +302,8 @@ class ProgramTime:
         return len(self._vectors) - 1
 
     def _pruning(self, unit: str, values: Values) -> int:
-        geometry = UpdateGeometry.of(self.target.accelerator)
-        pruner = geometry.sore if unit == "update" else PruneGeometry.of(self.target.accelerator)
+        geometry = self._update_unit
+        pruner = geometry.sore if unit == "update" else self._prune_unit
         job = sore_job(pruner, values)
         lanes = geometry.wuve.lanes if unit == "update" else pruner.lanes
         words = _words(job, pruner, lanes, job.parts(pruner))
@@ -375,15 +378,12 @@ class ProgramTime:
         target = self.target
         sizes = target.sizes
         depth = max(64, 1 << (2 * target.format.longest - 1).bit_length())
-        ways = max(1, sizes.halves // BLOCK)
-        vector = VectorGeometry.of(target.accelerator)
-        update = UpdateGeometry.of(target.accelerator)
-        prune = PruneGeometry.of(target.accelerator)
+        vector, update, prune = self._vector_unit, self._update_unit, self._prune_unit
         machine = np.zeros(1, chip.MACHINE)
         for name, value in {
             "halves": sizes.halves,
-            "most_results": min(sizes.columns, sizes.halves),
-            "kept_ways": ways,
+            "most_results": self._most_results,
+            "kept_ways": self._ways,
             "fetch_depth": depth,
             "fetch_chunk": depth // 4,
             "latency": memory.latency,
@@ -401,7 +401,7 @@ class ProgramTime:
             "vector_lanes": vector.lanes,
             "vector_latency": vector.latency_cycles + ENGINE_CYCLES,
             "unpack_room": 4
-            << (max(sizes.halves, ways * (BLOCK + sizes.index_bits)) - 1).bit_length(),
+            << (max(sizes.halves, self._ways * (BLOCK + sizes.index_bits)) - 1).bit_length(),
         }.items():
             machine[name] = value
         return machine
